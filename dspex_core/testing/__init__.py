@@ -1,0 +1,1 @@
+"""What tests of programs need: stand-ins for the outside world, and conformance suites."""

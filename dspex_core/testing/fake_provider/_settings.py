@@ -1,0 +1,48 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dspex_core.errors import ConfigurationError
+from dspex_core.testing.fake_provider._faults import FAULT_KINDS, known_fault_kinds
+
+
+@dataclass(kw_only=True)
+class ProviderSettings:
+    """How a fake provider behaves.
+
+    Args:
+        port: The TCP port to listen on; 0 takes a free one.
+        host: The address to listen on.
+        latency_ms: Milliseconds before every answer.
+        fault_rate: The share of attempts that meet a fault, 0 to 1.
+        fault_kinds: Which faults, of `FAULT_KINDS`; names, or one text with commas.
+        seed: Decides which attempts meet which fault.
+        capacity: The most requests worked on at a time; above it a request gets 429. None: no limit.
+        api_key: The one bearer token accepted; None accepts any, but one must be sent.
+        retry_after_seconds: What a 429 asks the client to wait.
+        slow_seconds: The least that the fault `slow` takes; it takes twenty times the latency if that is more.
+
+    Raises:
+        ConfigurationError: A number is out of its range.
+        UnknownNameError: There is no such fault kind.
+    """
+
+    port: int = 0
+    host: str = "127.0.0.1"
+    latency_ms: float = 0.0
+    fault_rate: float = 0.0
+    fault_kinds: str | Sequence[str] = FAULT_KINDS
+    seed: int = 0
+    capacity: int | None = None
+    api_key: str | None = None
+    retry_after_seconds: float = 1.0
+    slow_seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        self.fault_kinds = known_fault_kinds(self.fault_kinds)
+        if not 0 <= self.fault_rate <= 1:
+            raise ConfigurationError(f"fault_rate is {self.fault_rate}: it is a share of the attempts, from 0 to 1")
+        for name in ("latency_ms", "retry_after_seconds", "slow_seconds"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: give 0 or more")
+        if self.capacity is not None and self.capacity < 1:
+            raise ConfigurationError(f"capacity is {self.capacity}: give 1 or more, or None for no limit")

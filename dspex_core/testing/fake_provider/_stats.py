@@ -1,0 +1,92 @@
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ProviderStats(BaseModel):
+    """What a fake provider has met since it started or was last reset.
+
+    Attributes:
+        requests: Calls of the model received, refused ones included.
+        answered: Those whose right answer was wholly handed to the operating system while the client was connected.
+        distinct: Different bodies among the requests, by their JSON content.
+        duplicates: Requests whose body had already been answered when they arrived.
+        in_flight: Requests being worked on now.
+        max_in_flight: The most there were at a time.
+        faults: How many of each kind were dealt out; `capacity` counts the 429s of a full provider.
+        prompt_tokens: Tokens of the answered requests' messages (four characters are a token).
+        completion_tokens: Tokens of their answers.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: int = 0
+    answered: int = 0
+    distinct: int = 0
+    duplicates: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
+    faults: dict[str, int] = {}
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass
+class Ledger:
+    """Counts what becomes `ProviderStats`. Belongs to one event loop."""
+
+    requests: int = 0
+    duplicates: int = 0
+    in_flight: int = 0
+    max_in_flight: int = 0
+    answered: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    faults: Counter[str] = field(default_factory=Counter[str])
+    _seen: set[bytes] = field(default_factory=set[bytes])
+    _answered_contents: set[bytes] = field(default_factory=set[bytes])
+
+    def note_content(self, content: bytes) -> None:
+        """A request with this content has arrived."""
+        self._seen.add(content)
+        self.duplicates += content in self._answered_contents
+
+    def note_answer(self, content: bytes, *, prompt_tokens: int, completion_tokens: int) -> None:
+        """The answer to this content has been written."""
+        self.answered += 1
+        self._answered_contents.add(content)
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+
+    @contextmanager
+    def working(self) -> Generator[None]:
+        """One more request in flight, for as long as the block lasts."""
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def reset(self) -> None:
+        """Count from zero again; requests still in flight go on counting as such."""
+        in_flight = self.in_flight
+        self.__init__()
+        self.in_flight = self.max_in_flight = in_flight
+
+    def stats(self) -> ProviderStats:
+        """The counts as they are now."""
+        return ProviderStats(
+            requests=self.requests,
+            answered=self.answered,
+            distinct=len(self._seen),
+            duplicates=self.duplicates,
+            in_flight=self.in_flight,
+            max_in_flight=self.max_in_flight,
+            faults=dict(self.faults),
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+        )

@@ -1,30 +1,31 @@
 """Every error that DSPEx raises.
 
-    DSPExError
-    ├── InputError                what the caller gave cannot be used; nothing was started (exit status 2)
-    │   ├── SignatureError        a signature cannot be built from this
-    │   ├── DatasetError          a data file cannot be read, or its rows do not fit the signature
-    │   ├── ProgramError          a program file or program reference cannot be loaded
-    │   ├── UnknownNameError      no metric, optimizer, module … of that name; names the nearest
-    │   ├── ConfigurationError    a setting, an API key or an LM is missing or contradicts another
-    │   ├── ServerUnavailableError  no Temporal server answers at the address given
-    │   └── RunConflictError      a run of that id exists and cannot be used like this
-    ├── LMError                   a model call failed; says which provider, model, status and whether a retry may help
-    │   ├── LMAuthenticationError   the key was rejected (401, 403)
-    │   ├── LMRequestError          the provider refuses this request (400, 404, 413, 422 …)
-    │   ├── LMRateLimitError        too many requests (429)
-    │   ├── LMProviderError         the provider failed (408, 409, 5xx)
-    │   ├── LMConnectionError       no answer: unreachable, dropped or timed out
-    │   └── LMMalformedResponseError  an answer that is not what the API promises
-    ├── AdapterParseError         a model's answer does not hold the fields asked for
-    ├── MetricError               a metric raised, or returned something that is no score
-    ├── EvaluationError           an evaluation cannot give a score
-    ├── TrustError                a worker was asked to import code that it was not told to trust
-    ├── ArtifactError             an artifact is missing or is not what its digest says
-    ├── ServerSetupError          no Temporal server could be found, downloaded or built
-    └── RunError                  a durable run
-        ├── RunNotFoundError      no run of that id
-        └── RunFailedError        it ended without a result
+DSPExError
+├── InputError                what the caller gave cannot be used; nothing was started (exit status 2)
+│   ├── SignatureError        a signature cannot be built from this
+│   ├── DatasetError          a data file cannot be read, or its rows do not fit the signature
+│   ├── ProgramError          a program file or program reference cannot be loaded
+│   ├── UnknownNameError      no metric, optimizer, module … of that name; names the nearest
+│   ├── ConfigurationError    a setting, an API key or an LM is missing or contradicts another
+│   ├── ServerUnavailableError  no Temporal server answers at the address given
+│   └── RunConflictError      a run of that id exists and cannot be used like this
+├── LMError                   a model call failed; says which provider, model, status and whether a retry may help
+│   ├── LMAuthenticationError   the key was rejected (401, 403)
+│   ├── LMNotFoundError         the provider knows no such model or path (404)
+│   ├── LMRequestError          the provider refuses this very request (400, 413, 422 …)
+│   ├── LMRateLimitError        too many requests (429)
+│   ├── LMProviderError         the provider failed (408, 409, 5xx)
+│   ├── LMConnectionError       no answer: unreachable, dropped or timed out
+│   └── LMMalformedResponseError  an answer that is not what the API promises
+├── AdapterParseError         a model's answer does not hold the fields asked for
+├── MetricError               a metric raised, or returned something that is no score
+├── EvaluationError           an evaluation cannot give a score
+├── TrustError                a worker was asked to import code that it was not told to trust
+├── ArtifactError             an artifact is missing or is not what its digest says
+├── ServerSetupError          no Temporal server could be found, downloaded or built
+└── RunError                  a durable run
+├── RunNotFoundError      no run of that id
+└── RunFailedError        it ended without a result
 """
 
 import difflib
@@ -117,8 +118,12 @@ class LMAuthenticationError(LMError):
     """The provider rejected the API key (401, 403)."""
 
 
+class LMNotFoundError(LMError):
+    """The provider knows no such model, or the endpoint no such path (404)."""
+
+
 class LMRequestError(LMError):
-    """The provider refuses this request as it is (400, 404, 413, 422 …)."""
+    """The provider refuses this very request, whereas another may do (400, 413, 422 …)."""
 
 
 class LMRateLimitError(LMError):

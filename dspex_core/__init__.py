@@ -1,0 +1,70 @@
+"""DSPEx core: signatures, modules, metrics and optimizers, in pure Python.
+
+Names are imported when first used, so that `import dspex_core` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dspex_core import events
+    from dspex_core.errors import DSPExError
+    from dspex_core.evaluate import Evaluate, EvaluationResult
+    from dspex_core.lm import LM
+    from dspex_core.modules import ChainOfThought, Module, Predict
+    from dspex_core.record import Example, Prediction
+    from dspex_core.runtime import configure, using
+    from dspex_core.seam import Score
+    from dspex_core.signature import InputField, OutputField, Signature
+    from dspex_core.usage import Usage
+
+_HOMES = {
+    "LM": "lm",
+    "ChainOfThought": "modules",
+    "DSPExError": "errors",
+    "Evaluate": "evaluate",
+    "EvaluationResult": "evaluate",
+    "Example": "record",
+    "InputField": "signature",
+    "Module": "modules",
+    "OutputField": "signature",
+    "Predict": "modules",
+    "Prediction": "record",
+    "Score": "seam",
+    "Signature": "signature",
+    "Usage": "usage",
+    "configure": "runtime",
+    "using": "runtime",
+}
+
+__all__ = [
+    "LM",
+    "ChainOfThought",
+    "DSPExError",
+    "Evaluate",
+    "EvaluationResult",
+    "Example",
+    "InputField",
+    "Module",
+    "OutputField",
+    "Predict",
+    "Prediction",
+    "Score",
+    "Signature",
+    "Usage",
+    "configure",
+    "events",
+    "using",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"dspex_core.{_HOMES[name]}"), name)
+    if name == "events":
+        return import_module("dspex_core.events")
+    raise AttributeError(f"module 'dspex_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,24 @@
+"""Evaluation: run a program on rows, many at a time, and score it."""
+
+from dspex_core.evaluate._evaluate import Evaluate, EvaluationResult
+from dspex_core.evaluate._rows import (
+    FAILURES_KEPT,
+    RowResult,
+    apply_metric,
+    describe,
+    evaluate_rows,
+    is_outage,
+    summary_of,
+)
+
+__all__ = [
+    "FAILURES_KEPT",
+    "Evaluate",
+    "EvaluationResult",
+    "RowResult",
+    "apply_metric",
+    "describe",
+    "evaluate_rows",
+    "is_outage",
+    "summary_of",
+]

@@ -1,0 +1,184 @@
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from dspex_core.errors import LMError, LMRequestError, MetricError
+from dspex_core.metrics import is_built_in, score_of
+from dspex_core.record import Example, Prediction
+from dspex_core.seam import Evaluation, Metric, Score, TraceStep, metered
+from dspex_core.usage import Usage
+
+FAILURES_KEPT = 5
+"""How many failed rows an `Evaluation` quotes."""
+
+
+class RowResult(BaseModel):
+    """What became of one row.
+
+    Attributes:
+        row: Its index in the data set.
+        score: 0.0 to 1.0; None if no model could be reached, so that nothing can be said.
+        feedback: The metric's words, if it gave any.
+        prediction: Output fields; empty if the program failed.
+        error: What went wrong, as "ErrorName: message", or None.
+        usage: What it took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    row: int
+    score: float | None
+    feedback: str = ""
+    prediction: dict[str, Any] = {}
+    error: str | None = None
+    usage: Usage = Usage()
+
+
+class Callee(Protocol):
+    """Anything that predicts when called: a Module, or a function of a user's own."""
+
+    def __call__(self, **inputs: Any) -> Awaitable[Prediction]:
+        """Predict."""
+        ...
+
+
+OnOutage = Literal["raise", "record"]
+"""What an unreachable model does to an evaluation: end it, or leave the row without a score."""
+
+
+async def evaluate_rows(
+    program: Callee,
+    rows: Iterable[tuple[int, Example]],
+    metric: Metric,
+    *,
+    concurrency: int,
+    on_outage: OnOutage,
+    on_row: Callable[[RowResult], None] | None = None,
+) -> list[RowResult]:
+    """Run and score rows, at most `concurrency` at a time; the next row is taken only when one is done.
+
+    Args:
+        program: What to run.
+        rows: Index and example of each row; read as needed.
+        metric: What scores a prediction. A synchronous one of the user's runs in a thread.
+        concurrency: Rows in flight at once.
+        on_outage: What to do when a model cannot be reached after all retries.
+        on_row: Called with each result as it arrives.
+
+    Returns:
+        Results in the order of `rows`.
+
+    Raises:
+        LMError: If a model could not be reached and `on_outage` is "raise", or the key or the model was refused. Rows in
+            flight are finished first, so that their answers are kept.
+        MetricError: If the metric raised or returned no score.
+    """
+    source = iter(rows)
+    results: list[RowResult] = []
+    defect: list[Exception] = []
+
+    async def work() -> None:
+        for index, example in _until(source, defect):
+            try:
+                result = await evaluate_row(program, index, example, metric, on_outage=on_outage)
+            except (LMError, MetricError) as error:
+                defect.append(error)
+                return
+            results.append(result)
+            if on_row is not None:
+                on_row(result)
+
+    await _gather(work, concurrency)
+    if defect:
+        raise defect[0]
+    return sorted(results, key=lambda result: result.row)
+
+
+async def evaluate_row(
+    program: Callee, index: int, example: Example, metric: Metric, *, on_outage: OnOutage
+) -> RowResult:
+    """Run and score one row; see `evaluate_rows`."""
+    with metered() as meter:
+        try:
+            prediction = await program(**example.inputs())
+        except Exception as error:
+            if is_outage(error) and (on_outage == "raise" or not getattr(error, "retryable", False)):
+                raise
+            score = None if is_outage(error) else 0.0
+            return RowResult(row=index, score=score, error=describe(error), usage=meter.usage)
+        score = await apply_metric(metric, example, prediction, row=index)
+    return RowResult(
+        row=index,
+        score=score.value,
+        feedback=score.feedback,
+        prediction=prediction.to_dict(),
+        usage=meter.usage,
+    )
+
+
+async def apply_metric(
+    metric: Metric, example: Example, prediction: Prediction, *, row: int, trace: list[TraceStep] | None = None
+) -> Score:
+    """A metric's score for one row.
+
+    Raises:
+        MetricError: If it raised or returned no score; names the row.
+        LMError: If the metric asked a model that could not be reached.
+    """
+    try:
+        if is_built_in(metric):
+            verdict = metric(example, prediction, trace)
+        elif inspect.iscoroutinefunction(metric):
+            verdict = await metric(example, prediction, trace)
+        else:
+            verdict = await asyncio.to_thread(metric, example, prediction, trace)
+        if inspect.isawaitable(verdict):
+            verdict = await verdict
+        return score_of(verdict, metric)
+    except LMError:
+        raise
+    except MetricError as error:
+        raise MetricError(f"row {row}: {error}") from None
+    except Exception as error:
+        name = getattr(metric, "__name__", str(metric))
+        raise MetricError(f"metric {name} failed on row {row}: {describe(error)}") from error
+
+
+def summary_of(results: Iterable[RowResult]) -> Evaluation:
+    """Scores, failures and usage of rows that all have a score."""
+    scores: list[float] = []
+    failures: list[str] = []
+    usage = Usage()
+    for result in results:
+        scores.append(result.score or 0.0)
+        usage += result.usage
+        if result.error is not None:
+            failures.append(f"row {result.row}: {result.error}")
+    return Evaluation(scores=tuple(scores), failed=len(failures), failures=tuple(failures[:FAILURES_KEPT]), usage=usage)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error says something of the infrastructure and nothing of the program: it must never become a score."""
+    return isinstance(error, LMError) and not isinstance(error, LMRequestError)
+
+
+def describe(error: BaseException) -> str:
+    """An error as one line: its class and its text."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:1000]}"
+
+
+def _until(source: Iterator[tuple[int, Example]], defect: list[Exception]) -> Iterator[tuple[int, Example]]:
+    for item in source:
+        if defect:
+            return
+        yield item
+
+
+async def _gather(work: Callable[[], Coroutine[Any, Any, None]], concurrency: int) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(work())

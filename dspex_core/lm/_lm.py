@@ -1,0 +1,151 @@
+import asyncio
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+import tenacity
+
+from dspex_core.errors import LMError
+from dspex_core.lm._cache import ResponseCache, cache_key
+from dspex_core.lm._config import lm_config
+from dspex_core.lm._openai import OpenAIProvider
+from dspex_core.seam import LMConfig, LMRequest, LMResponse
+from dspex_core.usage import Usage
+
+ATTEMPTS = 10
+PATIENCE_SECONDS = 120.0
+LONGEST_WAIT_SECONDS = 15.0
+
+
+@dataclass
+class _OnLoop:
+    """What belongs to one event loop: connections, the limit of calls in flight, and the calls others may join."""
+
+    provider: OpenAIProvider
+    slots: asyncio.Semaphore
+    under_way: dict[str, asyncio.Future[LMResponse]] = field(default_factory=dict[str, "asyncio.Future[LMResponse]"])
+
+
+class LM:
+    """A model to call, with a limit of calls in flight, retries and a cache. Safe to share between tasks and threads.
+
+        lm = LM("openai/gpt-4o-mini")
+        lm = LM("openai/llama3", api_base="http://127.0.0.1:11434/v1")
+
+    Args:
+        model: Provider and model.
+        api_key: The key, if not in the provider's usual variable. It stays in this object.
+        **options: The other fields of `LMConfig`: api_base, temperature, max_tokens, cache, timeout_seconds, concurrency.
+
+    Raises:
+        ConfigurationError: If an option does not fit.
+    """
+
+    def __init__(self, model: str, *, api_key: str | None = None, **options: Any) -> None:
+        self.config = lm_config(model, **options)
+        self._api_key = api_key
+        self._cache: ResponseCache | None = None
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def from_config(cls, config: LMConfig) -> "LM":
+        """The LM that a configuration describes; its key comes from this process's environment."""
+        return cls(**config.model_dump())
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether a key was given in code, which no other process can know."""
+        return self._api_key is not None
+
+    def check(self) -> None:
+        """Raise ConfigurationError if there is no key."""
+        OpenAIProvider(self.config, self._api_key)
+
+    async def generate(self, request: LMRequest) -> LMResponse:
+        """Ask the model; an answer that is known already comes from the cache, and costs nothing.
+
+        The same request asked twice at once is sent once. An answer is on disk before it is returned.
+
+        Raises:
+            ConfigurationError: If there is no key.
+            LMError: If no good answer came after all retries that make sense.
+        """
+        here = await self._on_this_loop()
+        if not self.config.cache:
+            return await self._ask(here, request)
+        key = cache_key(self.config, request, endpoint=here.provider.endpoint)
+        cache = self._open_cache()
+        known = cache.get(key)
+        if known is not None:
+            return _for_free(known)
+        joined = here.under_way.get(key)
+        if joined is not None:
+            return _for_free(await asyncio.shield(joined))
+        return await self._ask_once(here, request, key, cache)
+
+    async def close(self) -> None:
+        """Close the connections of the running loop."""
+        here = self._loops.pop(asyncio.get_running_loop(), None)
+        if here is not None:
+            await here.provider.close()
+
+    def __repr__(self) -> str:
+        return f"LM({self.config.model!r})"
+
+    async def _ask_once(self, here: _OnLoop, request: LMRequest, key: str, cache: ResponseCache) -> LMResponse:
+        async def ask() -> LMResponse:
+            response = await self._ask(here, request)
+            await cache.put(key, response)
+            return response
+
+        # A task of its own: if who asked first is cancelled, those who joined still get the answer.
+        task = asyncio.ensure_future(ask())
+        here.under_way[key] = task
+        task.add_done_callback(lambda _: here.under_way.pop(key, None))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    async def _ask(self, here: _OnLoop, request: LMRequest) -> LMResponse:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, LMError) and error.retryable),
+            wait=_wait,
+            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(PATIENCE_SECONDS),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                # The slot is given back between attempts, so that a call that waits holds up no other.
+                async with here.slots:
+                    return await here.provider.complete(request)
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    async def _on_this_loop(self) -> _OnLoop:
+        loop = asyncio.get_running_loop()
+        here = self._loops.get(loop)
+        if here is None:
+            provider = OpenAIProvider(self.config, self._api_key)
+            here = self._loops[loop] = _OnLoop(provider, asyncio.Semaphore(self.config.concurrency))
+            await provider.open()
+        return here
+
+    def _open_cache(self) -> ResponseCache:
+        if self._cache is None:
+            self._cache = ResponseCache()
+        return self._cache
+
+
+_full_jitter = tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_SECONDS)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """What the provider asks for, or else a random share of a doubling delay (AWS's "full jitter")."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, LMError) else None
+    return asked if asked is not None else _full_jitter(state)
+
+
+def _for_free(response: LMResponse) -> LMResponse:
+    return LMResponse(text=response.text, usage=Usage(cached_calls=1))

@@ -1,0 +1,65 @@
+import re
+import string
+import unicodedata
+from collections import Counter
+from typing import Any
+
+from dspex_core.errors import MetricError
+from dspex_core.record import Example, Prediction
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def exact_match(example: Example, prediction: Prediction, trace: object = None) -> bool:
+    """Whether every label equals the predicted field, after normalisation.
+
+    Normalised as for SQuAD (Rajpurkar et al. 2016): case, punctuation, English articles and spacing do not count.
+    A label may be a list of right answers: one of them is enough.
+    """
+    del trace
+    return all(
+        any(_normal(right) == _normal(given) for right in rights) for rights, given in _pairs(example, prediction)
+    )
+
+
+def f1(example: Example, prediction: Prediction, trace: object = None) -> float:
+    """Token-level F1 of predicted and labelled text, averaged over the labels; the best of several right answers.
+
+    Source: Rajpurkar et al. 2016, "SQuAD", section 6.1.
+    """
+    del trace
+    scores = [max(_token_f1(right, given) for right in rights) for rights, given in _pairs(example, prediction)]
+    return sum(scores) / len(scores)
+
+
+def contains(example: Example, prediction: Prediction, trace: object = None) -> bool:
+    """Whether every label occurs in the predicted field, after the same normalisation as `exact_match`."""
+    del trace
+    return all(
+        any(_normal(right) in _normal(given) for right in rights) for rights, given in _pairs(example, prediction)
+    )
+
+
+def _pairs(example: Example, prediction: Prediction) -> list[tuple[list[Any], Any]]:
+    labels = {name: value for name, value in example.labels().items() if name in prediction}
+    if not labels:
+        raise MetricError(
+            f"nothing to compare: the labels are {', '.join(example.labels()) or 'none'}, "
+            f"the prediction has {', '.join(prediction)}"
+        )
+    return [
+        (list(value) if isinstance(value, (list, tuple)) else [value], prediction[name])
+        for name, value in labels.items()
+    ]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def _normal(value: Any) -> str:
+    text = unicodedata.normalize("NFD", str(value)).lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def _token_f1(right: Any, given: Any) -> float:
+    expected, found = _normal(right).split(), _normal(given).split()
+    common = (Counter(expected) & Counter(found)).total()
+    return 2 * common / (len(expected) + len(found)) if common else float(expected == found)

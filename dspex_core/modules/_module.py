@@ -1,0 +1,149 @@
+import copy
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from dspex_core.errors import ProgramError
+from dspex_core.modules._synchronous import run_synchronously
+from dspex_core.programs import ImportedProgram, ProgramFile, ProgramReference, read_program, write_program
+from dspex_core.record import Prediction
+from dspex_core.references import reference_to
+from dspex_core.seam import ProgramState, metered
+
+if TYPE_CHECKING:
+    from dspex_core.modules._predict import Predict
+
+
+class Module:
+    """A step of a program, or several: subclass it, build parts in `__init__`, and use them in `forward`.
+
+    class Answer(Module):
+        def __init__(self):
+            self.search = Predict("question -> query")
+            self.answer = ChainOfThought("question, query -> answer")
+
+        async def forward(self, question):
+            found = await self.search(question=question)
+            return await self.answer(question=question, query=found.query)
+    """
+
+    _built_from: ProgramReference | None = None
+
+    async def forward(self, **inputs: Any) -> Prediction:
+        """What the module does with its inputs; a subclass defines it, with parameters of its own."""
+        raise ProgramError(f"{type(self).__name__} defines no forward(…)")
+
+    async def __call__(self, **inputs: Any) -> Prediction:
+        """Run the module.
+
+        Args:
+            **inputs: Input fields by name.
+
+        Returns:
+            The prediction, with what it took in `.usage`.
+        """
+        with metered() as meter:
+            prediction = await self.forward(**inputs)
+        return prediction.with_usage(meter.usage)
+
+    def run(self, **inputs: Any) -> Prediction:
+        """The same as `await module(…)`, from synchronous code; works inside a notebook too."""
+        return run_synchronously(self(**inputs))
+
+    def named_predictors(self) -> dict[str, "Predict"]:
+        """Every predictor in this module by its dotted name, in the order the parts were set."""
+        return {name: predictor for name, predictor in _walk(self, "", set())}
+
+    def get_state(self) -> ProgramState:
+        """Instructions, demos and LM of every predictor."""
+        return ProgramState(predictors={name: predictor.state for name, predictor in self.named_predictors().items()})
+
+    def with_state(self, state: ProgramState) -> Self:
+        """A copy of this program in another state; this one stays as it is.
+
+        Raises:
+            ProgramError: If the state is of a program with other predictors.
+        """
+        program = copy.deepcopy(self)
+        predictors = program.named_predictors()
+        if predictors.keys() != state.predictors.keys():
+            raise ProgramError(
+                f"this state has predictors {', '.join(state.predictors)}; the program's are {', '.join(predictors)}"
+            )
+        for name, predictor in predictors.items():
+            predictor.set_state(state.predictors[name])
+        return program
+
+    def reference(self) -> ProgramReference:
+        """How another process rebuilds this program's structure.
+
+        Raises:
+            ProgramError: If it cannot: the class is not importable, or needs arguments.
+        """
+        if self._built_from is not None:
+            return self._built_from
+        code = reference_to(type(self), what="program")
+        try:
+            rebuilt = type(self)()
+        except TypeError as error:
+            raise ProgramError(
+                f"{code.path} cannot be rebuilt without arguments ({error}): keep an instance in a module and "
+                "name it as 'package.module:attribute'"
+            ) from None
+        if rebuilt.named_predictors().keys() != self.named_predictors().keys():
+            raise ProgramError(f"{code.path}() builds other predictors than this instance has")
+        return ImportedProgram(code=code)
+
+    def built_from(self, reference: ProgramReference) -> Self:
+        """This program, remembering the reference that it was built from."""
+        self._built_from = reference
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write structure and state to a readable JSON file.
+
+        Raises:
+            ProgramError: If the file cannot be written or the structure cannot be written down.
+        """
+        write_program(path, ProgramFile(structure=self.reference(), state=self.get_state()))
+
+    @staticmethod
+    def load(path: str | Path, *, trust: Collection[str] | None = None) -> "Module":
+        """Read a program saved with `save`.
+
+        Args:
+            path: The file.
+            trust: Packages that the file may import code from; None trusts all.
+
+        Raises:
+            ProgramError: If it is not a program file of this version.
+            TrustError: If it names code that is not trusted, or that has changed since.
+        """
+        from dspex_core.modules._build import build_program  # noqa: PLC0415 - the builder knows every module
+
+        file = read_program(path)
+        return build_program(file.structure, trust=trust).with_state(file.state)
+
+
+def _walk(part: Any, name: str, seen: set[int]) -> Iterator[tuple[str, "Predict"]]:
+    from dspex_core.modules._predict import Predict  # noqa: PLC0415 - a predictor is a module too
+
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    if isinstance(part, Predict):
+        yield name or "self", part
+        return
+    children: Iterator[tuple[str, Any]]
+    if isinstance(part, Module):
+        children = ((f"{name}.{key}" if name else key, value) for key, value in vars(part).items())
+    elif isinstance(part, (list, tuple)):
+        items = cast("list[Any]", part)
+        children = ((f"{name}[{index}]", value) for index, value in enumerate(items))
+    elif isinstance(part, dict):
+        entries = cast("dict[Any, Any]", part)
+        children = ((f"{name}[{key!r}]", value) for key, value in entries.items())
+    else:
+        return
+    for child_name, child in children:
+        yield from _walk(child, child_name, seen)

@@ -1,0 +1,102 @@
+import random
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from dspex_core.optimizers._base import Optimizer, P, Search
+from dspex_core.optimizers._labeled_few_shot import labeled_state
+from dspex_core.seam import ProgramState, RowTrace, TraceRequest
+
+
+class BootstrapFewShot(Optimizer):
+    """Lets a teacher solve training rows and shows its successful runs as demos, filled up with labeled rows.
+
+    Attributes:
+        metric_threshold: Least score of a run worth showing; None accepts whatever the metric finds truthy.
+        max_bootstrapped_demos: Most demos from the teacher's runs, per predictor.
+        max_labeled_demos: Most demos in all that labeled rows fill up to, per predictor.
+        max_rounds: Tries per row; each after the first is a fresh sample at temperature 1.
+
+    Source: Khattab et al. 2023, "DSPy: Compiling Declarative Language Model Calls into Self-Improving Pipelines",
+    section 4 and appendix E.1; semantics as in DSPy 3. It asks for as many rows at once as demos are still missing, so
+    that what it accepts, and the calls it makes, are those of going row by row.
+    """
+
+    name: ClassVar[str] = "bootstrap_few_shot"
+
+    metric_threshold: float | None = None
+    max_bootstrapped_demos: int = Field(default=4, ge=0)
+    max_labeled_demos: int = Field(default=16, ge=0)
+    max_rounds: int = Field(default=1, ge=1)
+
+    async def search(self, search: Search[P]) -> ProgramState:
+        """Prepare the teacher, bootstrap, fill up, score."""
+        teacher = await self._teacher(search)
+        accepted = await self._bootstrap(search, teacher)
+        state = await self._fill_up(search, accepted)
+        await search.evaluate(state, "bootstrapped demos")
+        return state
+
+    async def _teacher(self, search: Search[P]) -> P:
+        """The teacher given; one without demos is shown labeled rows first."""
+        teacher = search.teacher or search.student
+        state = teacher.get_state()
+        if self.max_labeled_demos == 0 or any(predictor.demos for predictor in state.predictors.values()):
+            return teacher
+        labeled = await labeled_state(search, self.max_labeled_demos, seed=self.seed)
+        return teacher.with_state(state.with_demos({name: p.demos for name, p in labeled.predictors.items()}))
+
+    async def _bootstrap(self, search: Search[P], teacher: P) -> list[RowTrace]:
+        """The first successful runs in row order, at most `max_bootstrapped_demos` of them."""
+        rows = len(search.trainset)
+        accepted: list[RowTrace] = []
+        tried = 0
+        while tried < rows and len(accepted) < self.max_bootstrapped_demos:
+            search.phase(
+                f"bootstrapping demos ({len(accepted)} of {self.max_bootstrapped_demos}, row {tried} of {rows})"
+            )
+            wave = range(tried, min(rows, tried + self.max_bootstrapped_demos - len(accepted)))
+            accepted += await self._try_rows(search, teacher, tuple(wave))
+            tried = wave.stop
+        return accepted
+
+    async def _try_rows(self, search: Search[P], teacher: P, rows: tuple[int, ...]) -> list[RowTrace]:
+        successes: dict[int, RowTrace] = {}
+        for rollout in range(self.max_rounds):
+            left = tuple(row for row in rows if row not in successes)
+            if not left:
+                break
+            request = TraceRequest(
+                rows=left,
+                metric=self.metric,
+                threshold=self.metric_threshold,
+                rollout=rollout,
+                lm=search.teacher_lm,
+            )
+            successes |= {trace.row: trace for trace in await search.trace(teacher, request) if trace.accepted}
+        return [successes[row] for row in rows if row in successes]
+
+    async def _fill_up(self, search: Search[P], accepted: list[RowTrace]) -> ProgramState:
+        """Bootstrapped demos first, then labeled rows that were not bootstrapped, drawn anew from the last draw."""
+        rng = random.Random(self.seed)  # noqa: S311 - repeatable by design
+        used = {trace.row for trace in accepted}
+        rest = [row for row in range(len(search.trainset)) if row not in used]
+        state = search.student.get_state()
+        demos: dict[str, tuple[dict[str, Any], ...]] = {}
+        for name in state.predictors:
+            bootstrapped = self._demos_of(name, accepted)
+            missing = max(0, self.max_labeled_demos - len(bootstrapped))
+            rest = rng.sample(rest, min(missing, len(rest)))
+            demos[name] = (*bootstrapped, *await search.labeled_demos(rest))
+        return state.with_demos(demos)
+
+    def _demos_of(self, name: str, accepted: list[RowTrace]) -> list[dict[str, Any]]:
+        demos: list[dict[str, Any]] = []
+        for trace in accepted:
+            steps = trace.demos.get(name, [])
+            if len(steps) > 1:
+                # A predictor called several times on one row shows one call: the last or, half the time, an earlier one.
+                rng = random.Random(f"{self.seed}/{trace.row}/{name}")  # noqa: S311 - repeatable by design
+                steps = [rng.choice(steps[:-1]) if rng.random() < 0.5 else steps[-1]]  # noqa: PLR2004 - half
+            demos += steps
+        return demos[: self.max_bootstrapped_demos]

@@ -1,0 +1,42 @@
+import random
+from typing import ClassVar
+
+from pydantic import Field
+
+from dspex_core.optimizers._base import Optimizer, P, Search
+from dspex_core.seam import ProgramState
+
+
+class LabeledFewShot(Optimizer):
+    """Shows training rows as demos, without running anything. Source: DSPy's optimizer of that name.
+
+    Attributes:
+        k: Demos a predictor gets.
+        sample: Whether they are drawn at random; otherwise the first `k` rows.
+    """
+
+    name: ClassVar[str] = "labeled_few_shot"
+
+    k: int = Field(default=16, ge=1)
+    sample: bool = True
+
+    async def search(self, search: Search[P]) -> ProgramState:
+        """Draw demos for each predictor and score the result."""
+        search.phase("choosing labeled demos")
+        state = await labeled_state(search, self.k, seed=self.seed, sample=self.sample)
+        await search.evaluate(state, "labeled demos")
+        return state
+
+
+async def labeled_state(search: Search[P], k: int, *, seed: int, sample: bool = True) -> ProgramState:
+    """The student's state with `k` labeled training rows as the demos of each predictor."""
+    rng = random.Random(seed)  # noqa: S311 - repeatable by design
+    rows = range(len(search.trainset))
+    state = search.student.get_state()
+    count = min(k, len(rows))
+    return state.with_demos(
+        {
+            predictor: await search.labeled_demos(rng.sample(rows, count) if sample else rows[:count])
+            for predictor in state.predictors
+        }
+    )

@@ -1,0 +1,25 @@
+from dspex_core.errors import UnknownNameError
+from dspex_core.optimizers._base import Optimizer
+from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
+from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
+
+# One line adds an optimizer: to the command line, to the workers and to the conformance suite.
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    optimizer.name: optimizer
+    for optimizer in (
+        BootstrapFewShot,
+        LabeledFewShot,
+    )
+}
+"""Optimizers by the name that the command line uses."""
+
+
+def optimizer_named(name: str) -> type[Optimizer]:
+    """The optimizer of that name.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    if name not in OPTIMIZERS:
+        raise UnknownNameError("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name]

@@ -1,0 +1,99 @@
+"""References to code: how a run names a metric or a program that another process must import."""
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dspex_core.errors import ProgramError, TrustError
+
+
+class CodeReference(BaseModel):
+    """An attribute of an importable module.
+
+    Attributes:
+        path: `package.module:attribute`.
+        source_digest: SHA-256 of the module's source where the reference was made, so that two machines with different
+            code cannot be mistaken for each other; empty where there is no source.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    source_digest: str = ""
+
+
+def reference_to(value: Any, *, what: str) -> CodeReference:
+    """The reference by which another process can import `value`.
+
+    Args:
+        value: A function, class or import path.
+        what: What the value is, for the error ("metric", "program").
+
+    Raises:
+        ProgramError: If no other process could import it: a lambda, a nested function, or something defined in a script.
+    """
+    if isinstance(value, str):
+        path = value
+    else:
+        module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+        if not module or not name or module == "__main__" or "<" in name:
+            raise ProgramError(
+                f"the {what} {name or value!r} cannot be imported by a worker: move it to a module of its own and "
+                "pass it from there, or name it as 'package.module:attribute'"
+            )
+        path = f"{module}:{name}"
+    imported = import_code(CodeReference(path=path), trust=None, what=what)
+    if not isinstance(value, str) and imported is not value:
+        raise ProgramError(f"the {what} at {path} is not the object given: another one has taken its name")
+    return CodeReference(path=path, source_digest=_source_digest(path.partition(":")[0]))
+
+
+def import_code(reference: CodeReference, *, trust: Collection[str] | None, what: str) -> Any:
+    """Import what a reference names.
+
+    Args:
+        reference: What to import.
+        trust: Packages that may be imported from; None trusts all, for code that the caller named in its own process.
+        what: What it is, for the error.
+
+    Raises:
+        TrustError: If the package is not trusted, or its source differs from the reference's.
+        ProgramError: If there is no such module or attribute, or the module fails while it is imported.
+    """
+    module_name, colon, attribute = reference.path.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ProgramError(f"{what} {reference.path!r}: write package.module:attribute")
+    package = module_name.partition(".")[0]
+    if trust is not None and package not in trust and module_name not in trust:
+        raise TrustError(
+            f"this worker does not trust the package {package!r} that the {what} {reference.path} comes from; "
+            f"if you do, start it with --trust {package}"
+        )
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ProgramError(f"{what} {reference.path!r} cannot be imported: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a user's module may fail in any way while it is imported
+        raise ProgramError(
+            f"{what} {reference.path!r}: its module failed to import: {type(error).__name__}: {error}"
+        ) from None
+    if reference.source_digest and _source_digest(module_name) != reference.source_digest:
+        raise TrustError(
+            f"the {what} {reference.path} differs between the process that started the run and this worker: "
+            "bring both to the same version"
+        )
+    return found
+
+
+def _source_digest(module_name: str) -> str:
+    source = getattr(sys.modules.get(module_name), "__file__", None)
+    if not source or not source.endswith(".py"):
+        return ""
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()

@@ -1,0 +1,45 @@
+"""The seam between programs and the world: the Runtime protocol and the values that cross it."""
+
+from dspex_core.seam._context import (
+    UsageMeter,
+    add_usage,
+    current_runtime,
+    metered,
+    record_step,
+    recorded_trace,
+    scoped_runtime,
+    set_default_runtime,
+)
+from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse, Message
+from dspex_core.seam._program import PredictorState, Program, ProgramState
+from dspex_core.seam._runtime import Dataset, Evaluation, RowTrace, Runtime, StoredDataset, TraceRequest, percent
+from dspex_core.seam._score import Metric, MetricLike, Score, TraceStep
+
+__all__ = [
+    "Dataset",
+    "Evaluation",
+    "LMConfig",
+    "LMRequest",
+    "LMResponse",
+    "Message",
+    "Metric",
+    "MetricLike",
+    "PredictorState",
+    "Program",
+    "ProgramState",
+    "RowTrace",
+    "Runtime",
+    "Score",
+    "StoredDataset",
+    "TraceRequest",
+    "TraceStep",
+    "UsageMeter",
+    "add_usage",
+    "current_runtime",
+    "metered",
+    "percent",
+    "record_step",
+    "recorded_trace",
+    "scoped_runtime",
+    "set_default_runtime",
+]

@@ -1,0 +1,84 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from dspex_core.errors import ConfigurationError
+from dspex_core.seam._runtime import Runtime
+from dspex_core.seam._score import TraceStep
+from dspex_core.usage import Usage
+
+_scoped: ContextVar[Runtime | None] = ContextVar("dspex_runtime", default=None)
+_default: list[Runtime] = []
+_trace: ContextVar[list[TraceStep] | None] = ContextVar("dspex_trace", default=None)
+_meters: ContextVar[tuple["UsageMeter", ...]] = ContextVar("dspex_usage_meters", default=())
+
+
+class UsageMeter:
+    """Adds up what the calls made under it take; see `metered`."""
+
+    def __init__(self) -> None:
+        self.usage = Usage()
+
+
+def current_runtime() -> Runtime:
+    """The runtime in force for the running task.
+
+    Raises:
+        ConfigurationError: If none was set.
+    """
+    runtime = _scoped.get() or (_default[0] if _default else None)
+    if runtime is None:
+        raise ConfigurationError(
+            "no LM is set: call configure(lm=LM('openai/gpt-4o-mini')) once, or wrap the call in `with using(lm=…):`"
+        )
+    return runtime
+
+
+def set_default_runtime(runtime: Runtime) -> None:
+    """Make a runtime the process-wide default."""
+    _default[:] = [runtime]
+
+
+@contextmanager
+def scoped_runtime(runtime: Runtime) -> Iterator[Runtime]:
+    """Put a runtime in force for the block, and for the tasks started in it."""
+    token = _scoped.set(runtime)
+    try:
+        yield runtime
+    finally:
+        _scoped.reset(token)
+
+
+@contextmanager
+def recorded_trace() -> Iterator[list[TraceStep]]:
+    """Collect what every predictor called in the block saw and said, in the order of their answers."""
+    steps: list[TraceStep] = []
+    token = _trace.set(steps)
+    try:
+        yield steps
+    finally:
+        _trace.reset(token)
+
+
+def record_step(step: TraceStep) -> None:
+    """Add a predictor's step to the trace being recorded, if there is one."""
+    steps = _trace.get()
+    if steps is not None:
+        steps.append(step)
+
+
+@contextmanager
+def metered() -> Iterator[UsageMeter]:
+    """Measure the usage of the block, tasks and threads started in it included."""
+    meter = UsageMeter()
+    token = _meters.set((*_meters.get(), meter))
+    try:
+        yield meter
+    finally:
+        _meters.reset(token)
+
+
+def add_usage(usage: Usage) -> None:
+    """Add a call's usage to every meter in force."""
+    for meter in _meters.get():
+        meter.usage = meter.usage + usage

@@ -1,0 +1,147 @@
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from dspex_core.errors import EvaluationError
+from dspex_core.events import Event
+from dspex_core.record import Example
+from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse
+from dspex_core.seam._program import Program
+from dspex_core.seam._score import MetricLike
+from dspex_core.usage import Usage
+
+
+class StoredDataset(BaseModel):
+    """A data set kept in the artifact store: its digest and how many rows it has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
+Dataset = Sequence[Example] | StoredDataset
+"""Rows at hand, or rows in a store; a runtime can read its own kind."""
+
+
+class Evaluation(BaseModel):
+    """How a program did on a data set.
+
+    Attributes:
+        scores: A score a row, in row order; 0.0 is perfect failure, 1.0 perfect.
+        failed: Rows on which the program itself failed; they score 0.0.
+        failures: The first few of them, as "row 7: what happened".
+        usage: What it took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    scores: tuple[float, ...]
+    failed: int = 0
+    failures: tuple[str, ...] = ()
+    usage: Usage = Usage()
+
+    @property
+    def score(self) -> float:
+        """Mean score in percent, 0 to 100.
+
+        Raises:
+            EvaluationError: If there was no row.
+        """
+        return percent(self.scores)
+
+
+class RowTrace(BaseModel):
+    """A program's run on one training row, for demos to be made of.
+
+    Attributes:
+        row: Index of the row in its data set.
+        accepted: Whether the metric was satisfied.
+        demos: Inputs and outputs of every predictor that took part, by predictor name, in the order of the calls.
+        failure: What went wrong, if the program failed.
+        usage: What it took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    row: int
+    accepted: bool
+    demos: dict[str, list[dict[str, Any]]]
+    failure: str | None = None
+    usage: Usage = Usage()
+
+
+class TraceRequest(BaseModel):
+    """Which rows to trace, and what counts as success.
+
+    Attributes:
+        rows: Indices into the data set.
+        metric: The metric, or None: then every run that does not fail is accepted.
+        threshold: Least score to accept; None accepts whatever is truthy.
+        rollout: 0 for the ordinary answer; above, a fresh sample at temperature 1.
+        lm: The model to run on; None for the runtime's own.
+    """
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    rows: tuple[int, ...]
+    metric: MetricLike | None = None
+    threshold: float | None = None
+    rollout: int = 0
+    lm: LMConfig | None = None
+
+
+class Runtime(Protocol):
+    """The seam: all that modules and optimizers may ask of the outside world.
+
+    Implementations promise: a call's result depends only on its arguments (and the models' answers); `evaluate` and
+    `trace` keep the order of rows; an error of infrastructure raises and is never turned into a score.
+    """
+
+    async def generate(self, request: LMRequest) -> LMResponse:
+        """Ask a model.
+
+        Raises:
+            LMError: If the call failed after the retries that make sense.
+        """
+        ...
+
+    async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
+        """Rows of a data set, in the order of `indices`."""
+        ...
+
+    async def evaluate(self, program: Program, dataset: Dataset, *, metric: MetricLike) -> Evaluation:
+        """Run a program on every row and score it.
+
+        Raises:
+            LMError: If a model could not be reached; rows already answered are in the cache.
+            MetricError: If the metric raised or returned no score.
+        """
+        ...
+
+    async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> list[RowTrace]:
+        """Run a program on some rows and keep what each predictor saw and said.
+
+        A row is left out of the program's demos while that row itself is run. Raises as `evaluate` does.
+        """
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Tell whoever watches."""
+        ...
+
+
+def percent(scores: Sequence[float]) -> float:
+    """Mean of scores in percent, rounded to two digits; the same whatever order they were added up in.
+
+    Raises:
+        EvaluationError: If there are none.
+    """
+    if not scores:
+        raise EvaluationError("nothing to score: the data set has no rows")
+    # The integer sum of scaled scores makes the mean independent of how rows were split into chunks.
+    return round(sum(round(score * 1_000_000_000) for score in scores) / len(scores) / 10_000_000, 2)

@@ -18,8 +18,8 @@ from dspex_core.testing.fake_provider._words import spelled_out, words
 
 _REASONING = frozenset({"reasoning", "rationale", "thought", "thoughts", "explanation", "justification", "analysis"})
 _NEIGHBOURS = 5
-_NAME_WEIGHT = 0.35
-_GUIDANCE_WEIGHT = 0.35
+_NAME_WEIGHT = 0.5
+_GUIDANCE_WEIGHT = 0.5
 _CLOSE_PER_TEMPERATURE = 0.05
 _EMPTY_VALUES = (("int", "0"), ("float", "0.0"), ("bool", "False"), ("list", "[]"), ("tuple", "[]"), ("set", "[]"))
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -116,7 +116,7 @@ def _label(field: Field, lesson: Lesson, question: _Question) -> str:
 
 
 def _votes(name: str, lesson: Lesson, question: _Question) -> dict[str, float]:
-    """How like the query the nearest demos of each value are, summed."""
+    """How like the query the nearest demos of each value are; squared, lest many vague likenesses beat a close one."""
     nearest = sorted(
         (number for number, demo in enumerate(lesson.demos) if name in demo.outputs),
         key=lambda number: -question.similarities[number],
@@ -124,7 +124,7 @@ def _votes(name: str, lesson: Lesson, question: _Question) -> dict[str, float]:
     votes: dict[str, float] = {}
     for number in nearest:
         value = lesson.demos[number].outputs[name]
-        votes[value] = votes.get(value, 0.0) + question.similarities[number]
+        votes[value] = votes.get(value, 0.0) + question.similarities[number] ** 2
     return votes
 
 

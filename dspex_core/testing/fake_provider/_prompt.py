@@ -85,7 +85,7 @@ def read_demo(task: Task, turn: tuple[str, str]) -> Demo:
 def sections(text: str) -> dict[str, str]:
     """The values between a message's `[[ ## name ## ]]` lines, without a closing reminder of the format."""
     marks = list(_SECTION.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     found: dict[str, str] = {}
     for mark, end in zip(marks, ends, strict=True):
         found.setdefault(mark.group(1), _without_reminder(text[mark.end() : end].strip()))

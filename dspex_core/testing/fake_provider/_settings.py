@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dspex_core.errors import ConfigurationError
 from dspex_core.testing.fake_provider._faults import FAULT_KINDS, known_fault_kinds
@@ -33,7 +33,7 @@ class ProviderSettings:
     fault_kinds: str | Sequence[str] = FAULT_KINDS
     seed: int = 0
     capacity: int | None = None
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     retry_after_seconds: float = 1.0
     slow_seconds: float = 2.0
 

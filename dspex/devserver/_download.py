@@ -61,7 +61,8 @@ async def _watch(attempt: "asyncio.Task[None]", folder: Path, say: Say) -> None:
     try:
         attempt.result()
     except RuntimeError as error:  # what temporalio raises for every failure here
-        raise CommandError(str(error)) from error
+        unreachable = "error sending request" in str(error)
+        raise CommandError("its host, temporal.download, cannot be reached" if unreachable else str(error)) from error
 
 
 def _binary_in(folder: Path) -> Path:

@@ -139,16 +139,16 @@ class _Use:
 
     async def leave(self) -> None:
         """Stop being a user; the last one stops the server."""
-        if self._share is None:
+        share, self._share = self._share, None
+        if share is None:
             return
-        async with exclusive(self.state.start_lock, lambda: self.say(_WAITING)):
-            share, self._share = self._share, None
-            try:
+        try:
+            async with exclusive(self.state.start_lock, lambda: self.say(_WAITING)):
                 if share.try_exclusive() and self.state.is_running():
                     self.say("Stopping Temporal's dev server; its state is kept")
                     await self.state.stop()
-            finally:
-                share.close()
+        finally:
+            share.close()
 
     async def _join_locked(self) -> tuple[Record, bool] | None:
         """Join with `start_lock` held; None if the server went down and there is no binary yet to start it with."""

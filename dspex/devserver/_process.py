@@ -104,12 +104,16 @@ class StateFolder:
         Raises:
             ServerSetupError: It did not come up; quotes its log.
         """
-        port, ui_port = ports or self._choose_ports(say)
-        say(f"Starting Temporal's dev server on {_HOST}:{port} (state and log in {self.path})")
-        self._keep_last_log()
-        self._record.unlink(missing_ok=True)
-        await self._launch(binary, port, ui_port)
-        return await self._wait_until_it_answers()
+        if ports:
+            return await self._start_on(ports, binary, say)
+        chosen = self._choose_ports(say)
+        try:
+            return await self._start_on(chosen, binary, say)
+        except ServerSetupError:
+            if all(_is_free(port) for port in chosen):
+                raise
+            say(f"Another program took port {chosen[0]} or {chosen[1]} first, so other ports are used")
+            return await self._start_on(_free_ports(), binary, say)
 
     async def stop(self) -> None:
         """Stop the server, if it runs: SIGTERM, and SIGKILL after 10 seconds; call with `start_lock` held."""
@@ -144,13 +148,29 @@ class StateFolder:
         )
         return _free_ports()
 
+    async def _start_on(self, ports: tuple[int, int], binary: Path, say: Say) -> Record:
+        say(f"Starting Temporal's dev server on {_HOST}:{ports[0]} (state and log in {self.path})")
+        self._keep_last_log()
+        self._record.unlink(missing_ok=True)
+        http_port, _ = _free_ports()
+        await self._launch(binary, ports, http_port)
+        return await self._wait_until_it_answers(http_port)
+
     def _keep_last_log(self) -> None:
         if self.log.exists():
             self.log.replace(self.log.with_name("server.log.1"))
 
-    async def _launch(self, binary: Path, port: int, ui_port: int) -> None:
-        server = [str(binary), "server", "start-dev", "--ip", _HOST, "--port", str(port), "--ui-port", str(ui_port)]
-        server += ["--db-filename", str(self.path / "temporal.db"), "--log-level", "error"]
+    async def _launch(self, binary: Path, ports: tuple[int, int], http_port: int) -> None:
+        port, ui_port = map(str, ports)
+        server = [str(binary), "server", "start-dev", "--ip", _HOST, "--port", port, "--ui-port", ui_port]
+        server += [
+            "--http-port",
+            str(http_port),
+            "--db-filename",
+            str(self.path / "temporal.db"),
+            "--log-level",
+            "error",
+        ]
         lock = FileLock(self._server_lock)
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -158,7 +178,7 @@ class StateFolder:
                 await asyncio.sleep(_POLL_SECONDS)
             launcher = await asyncio.create_subprocess_exec(
                 *("sh", "-c", _IN_BACKGROUND, "sh"),
-                *("sh", "-c", _RECORD_AND_RUN, str(self._record), str(port), str(ui_port), *server),
+                *("sh", "-c", _RECORD_AND_RUN, str(self._record), port, ui_port, *server),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -171,15 +191,17 @@ class StateFolder:
             os.close(log)
             lock.close()
 
-    async def _wait_until_it_answers(self) -> Record:
+    async def _wait_until_it_answers(self, http_port: int) -> Record:
         reason: str | None = "it did not come up"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_START_TIMEOUT_SECONDS):
                 while self.is_running():
                     record = self.record()
-                    reason = await _why_silent(record) if record else reason
-                    if record and not reason:
-                        return record
+                    # Only our server has this random HTTP port; on the others another program may have been first.
+                    if record and await _accepts(http_port):
+                        reason = await _why_silent(record)
+                        if not reason:
+                            return record
                     await asyncio.sleep(_POLL_SECONDS)
         died = not self.is_running()
         await self.stop()
@@ -201,6 +223,15 @@ class StateFolder:
 async def _why_silent(record: Record) -> str | None:
     options = ClientConnectConfig(target_host=record.address, namespace="default")
     return await why_unusable(options, timeout_seconds=_PROBE_TIMEOUT_SECONDS)
+
+
+async def _accepts(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(_HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _is_free(port: int) -> bool:

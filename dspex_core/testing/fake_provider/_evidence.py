@@ -43,7 +43,7 @@ class DemoIndex:
 
     def shared(self, number: int, query: str) -> dict[str, float]:
         """The query's words that demo `number` has too, with what each adds to their likeness."""
-        asked = set(words(query))
+        asked = dict.fromkeys(words(query))
         return {
             word: self._idf[word] * posted
             for word in asked
@@ -67,8 +67,9 @@ class LabelHints:
     """
 
     def __init__(self, labels: Sequence[str], guidance: str) -> None:
-        named = [set(words(label)) for label in labels]
-        nearby = [near - name for near, name in zip(_words_near(labels, guidance), named, strict=True)]
+        # Dictionaries, not sets: sums of floats would come out differently under another PYTHONHASHSEED.
+        named = [dict.fromkeys(words(label)) for label in labels]
+        nearby = [near - name.keys() for near, name in zip(_words_near(labels, guidance), named, strict=True)]
         self._named = _telling(named)
         self._nearby = _telling(nearby)
         self._name_mass = [sum(self._named[word][number] for word in name) or 1.0 for number, name in enumerate(named)]
@@ -87,13 +88,13 @@ class LabelHints:
         sources = (self._named, self._nearby)
         return {
             word: sum(source[word].get(number, 0.0) for source in sources if word in source)
-            for word in set(words(query))
+            for word in dict.fromkeys(words(query))
             if any(number in source.get(word, {}) for source in sources)
         }
 
     def _mass(self, source: dict[str, dict[int, float]], query: str) -> list[float]:
         found = [0.0] * self._size
-        for word in set(words(query)):
+        for word in dict.fromkeys(words(query)):
             for number, weight in source.get(word, {}).items():
                 found[number] += weight
         return found
@@ -118,7 +119,8 @@ def _words_near(labels: Sequence[str], guidance: str) -> list[set[str]]:
     mention = _mention_pattern(labels)
     numbers = {_plain(label): number for number, label in enumerate(labels)}
     for clause in _CLAUSE.split(guidance):
-        marks = [(match.start(), match.end(), numbers[_plain(match.group())]) for match in mention.finditer(clause)]
+        mentions = [(match.start(), match.end(), _plain(match.group())) for match in mention.finditer(clause)]
+        marks = [(start, end, numbers[name]) for start, end, name in mentions if name in numbers]
         if not marks:
             continue
         for word in re.finditer(r"[^\W_]+", clause):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import cast
 
+from dspex_core.testing.fake_provider._prompt import REASONING_NAMES
 from dspex_core.testing.fake_provider._words import spelled_out, words
 
 Record = dict[str, str]
@@ -44,7 +45,7 @@ def propose_instruction(examples: list[Record], inputs: Mapping[str, str], *, va
     texts: dict[str, str] = {}
     for record in examples:
         if label := record.get(label_key):
-            told = " ".join(value for key, value in record.items() if key != label_key)
+            told = " ".join(value for key, value in record.items() if key not in {label_key, *REASONING_NAMES})
             texts[label] = f"{texts.get(label, '')} {told}"
     most = _FEWEST_WORDS + variation % 6
     lines = [f"{label}: {', '.join(telling)}" for label, telling in _telling_words(texts, most).items() if telling]

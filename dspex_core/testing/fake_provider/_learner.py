@@ -7,6 +7,7 @@ from dspex_core.testing.fake_provider._evidence import DemoIndex, LabelHints
 from dspex_core.testing.fake_provider._instruction import propose_instruction, shown_examples
 from dspex_core.testing.fake_provider._prompt import (
     COMPLETED,
+    REASONING_NAMES,
     Conversation,
     Demo,
     Field,
@@ -16,12 +17,12 @@ from dspex_core.testing.fake_provider._prompt import (
 )
 from dspex_core.testing.fake_provider._words import spelled_out, words
 
-_REASONING = frozenset({"reasoning", "rationale", "thought", "thoughts", "explanation", "justification", "analysis"})
 _NEIGHBOURS = 5
 _NAME_WEIGHT = 0.5
 _GUIDANCE_WEIGHT = 0.5
 _CLOSE_PER_TEMPERATURE = 0.05
 _EMPTY_VALUES = (("int", "0"), ("float", "0.0"), ("bool", "False"), ("list", "[]"), ("tuple", "[]"), ("set", "[]"))
+_TEXT = re.compile(r"str|Optional\[str\]|str \| None|\w+\[str, NoneType\]")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -129,6 +130,7 @@ def _votes(name: str, lesson: Lesson, question: _Question) -> dict[str, float]:
 
 
 def _pick(scores: dict[str, float], question: _Question) -> str:
+    scores = {value: round(score, 9) for value, score in scores.items()}
     best = max(scores.values())
     enough = best * max(0.0, 1 - _CLOSE_PER_TEMPERATURE * question.sampling.temperature)
     close = [value for value, score in scores.items() if score >= enough]
@@ -141,7 +143,7 @@ def _rank(question: _Question, value: str) -> int:
 
 
 def _explains(field: Field) -> bool:
-    return field.name in _REASONING and not field.labels
+    return field.name in REASONING_NAMES and not field.labels
 
 
 def _because(lesson: Lesson, question: _Question, values: dict[str, str]) -> str:
@@ -175,10 +177,10 @@ def _deciding_words(lesson: Lesson, question: _Question, values: dict[str, str])
 def _unknown(field: Field, question: _Question) -> str:
     """The value of a field that nothing in the prompt teaches."""
     kind = field.type_text.strip()
-    if kind in ("", "str"):
+    if not kind or _TEXT.fullmatch(kind):
         return _extract(question.inputs)
     if "None" in kind or kind.startswith("Optional"):
-        return "None"
+        return "null"
     return next((empty for start, empty in _EMPTY_VALUES if kind.startswith(start)), "{}")
 
 

@@ -10,6 +10,9 @@ _CHOICES = re.compile(r"\bone of: (.+)$", re.MULTILINE)
 _STRING = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _NOT_SUPPLIED = "Not supplied for this "
 COMPLETED = "completed"
+REASONING_NAMES = frozenset(
+    {"reasoning", "rationale", "thought", "thoughts", "explanation", "justification", "analysis"}
+)
 
 Message = tuple[str, str]
 """A role and a text."""

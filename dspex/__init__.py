@@ -1,1 +1,25 @@
-"""DSPEx, the platform's face: client, settings, dev server, worker assembly, command line and dashboard."""
+"""DSPEx, the platform's face: client, settings, dev server, worker assembly and command line.
+
+Names are imported when first used: Temporal's workflow sandbox runs this file again for every workflow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dspex.client import Client, Run, RunStatus
+    from dspex.worker import DSPExPlugin
+
+_HOMES = {"Client": "client", "DSPExPlugin": "worker", "Run": "client", "RunStatus": "client"}
+
+__all__ = ["Client", "DSPExPlugin", "Run", "RunStatus"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"dspex.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'dspex' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

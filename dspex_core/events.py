@@ -10,7 +10,7 @@ an `EventsLost` in their place.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
@@ -34,12 +34,14 @@ class PhaseStarted(_Event):
     """The optimizer turned to its next task.
 
     Attributes:
-        phase: What it does now, in a few words.
+        phase: What it does now, in a few words; one of few in a run.
+        detail: More about it, for a person.
         rows: Rows this phase goes through, if that is known.
     """
 
     type: Literal["phase_started"] = "phase_started"
     phase: str
+    detail: str = ""
     rows: int | None = None
 
 
@@ -141,7 +143,7 @@ _subscriptions: list[Subscription] = []
 
 
 @contextmanager
-def subscribe(*, buffer: int = 10_000) -> Iterator[Subscription]:
+def subscribe(*, buffer: int = 10_000) -> Generator[Subscription]:
     """Receive every event emitted in this process while the block runs.
 
     Args:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from dspex_core.errors import LMError, LMRequestError, MetricError
 from dspex_core.metrics import is_built_in, score_of
 from dspex_core.record import Example, Prediction
+from dspex_core.redaction import redacted
 from dspex_core.seam import Evaluation, Metric, Score, TraceStep, metered
 from dspex_core.usage import Usage
 
@@ -166,8 +167,8 @@ def is_outage(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """An error as one line: its class and its text."""
-    text = " ".join(str(error).split())
+    """An error as one line, free of keys: its class and its text."""
+    text = " ".join(redacted(str(error)).split())
     return f"{type(error).__name__}: {text[:1000]}"
 
 

@@ -17,6 +17,7 @@ from dspex_core.errors import (
     LMRequestError,
 )
 from dspex_core.lm._prices import cost_usd
+from dspex_core.redaction import keep_secret, redacted
 from dspex_core.seam import LMConfig, LMRequest, LMResponse
 from dspex_core.usage import Usage
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 _RETRIED = {408, 409}
-_REDACTED = "[key]"
 
 
 class OpenAIProvider:
@@ -47,6 +47,7 @@ class OpenAIProvider:
             raise ConfigurationError(
                 f"no API key for {config.model}: set {KEY_VARIABLE} (a server that checks none takes any value)"
             )
+        keep_secret(key)
         self._config = config
         self._key = key
         self._closer: AsyncGenerator[None, None] | None = None
@@ -133,7 +134,7 @@ class OpenAIProvider:
     def _error(
         self, kind: type[LMError], detail: str, *, status: int | None = None, retry_after: float | None = None
     ) -> LMError:
-        said = f"{self._config.model}: {f'status {status}, ' if status else ''}{detail}".replace(self._key, _REDACTED)
+        said = redacted(f"{self._config.model}: {f'status {status}, ' if status else ''}{detail}")
         return kind(
             said, provider=self._config.provider, model=self._config.name, status=status, retry_after=retry_after
         )

@@ -125,9 +125,9 @@ class Search(Generic[P]):
         """Training rows as demos."""
         return tuple(row.to_dict() for row in await self.runtime.rows(self.trainset, rows))
 
-    def phase(self, name: str, *, rows: int | None = None) -> None:
+    def phase(self, name: str, *, detail: str = "") -> None:
         """Tell what comes next."""
-        self.runtime.emit(PhaseStarted(phase=name, rows=rows))
+        self.runtime.emit(PhaseStarted(phase=name, detail=detail))
 
     def result(self, found: ProgramState) -> CompileResult[P]:
         """The best state's program; of equal scores the later one wins, and without scores the one found.
@@ -220,7 +220,7 @@ class Optimizer(BaseModel):
             EvaluationError: If the program failed on every row.
             LMError: If a model could not be reached; all answers so far are in the cache, and a second try uses them.
         """
-        self._check(student, trainset, valset, teacher)
+        self.check(student, trainset, valset, teacher)
         search = Search(
             current_runtime(),
             student=student,
@@ -240,7 +240,10 @@ class Optimizer(BaseModel):
         """The optimizer's algorithm: returns the state it found, having scored what it wants scored."""
         raise ConfigurationError(f"{type(self).__name__} defines no search(…)")
 
-    def _check(self, student: P, trainset: Dataset, valset: Dataset | None, teacher: P | None) -> None:
+    def check(
+        self, student: Program, trainset: Dataset, valset: Dataset | None, teacher: Program | None = None
+    ) -> None:
+        """Refuse what no search could use, before anything is paid for. Raises as `compile` does."""
         if not len(trainset):
             raise DatasetError("the training set has no rows")
         if valset is not None and not len(valset):

@@ -94,12 +94,16 @@ class InProcessRuntime:
 
     async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> list[RowTrace]:
         """Run rows of a list, and keep what each predictor saw and said."""
-        examples = await self.rows(dataset, request.rows)
+        return await self.trace_examples(program, await self.rows(dataset, request.rows), request)
+
+    async def trace_examples(
+        self, program: Program, examples: Sequence[Example], request: TraceRequest
+    ) -> list[RowTrace]:
+        """The same for examples at hand: those of `request.rows`, in that order."""
         module = _runnable(program)
         metric = None if request.metric is None else resolve_metric(request.metric)
-        runtime = InProcessRuntime(
-            self._lm if request.lm is None else self._lm_for(request.lm), lm_for=self._lm_for, rollout=request.rollout
-        )
+        lm = self._lm if request.lm is None else self._lm_for(request.lm)
+        runtime = InProcessRuntime(lm, lm_for=self._lm_for, rollout=request.rollout)
         slots = asyncio.Semaphore(self._rows_in_flight(len(examples)))
 
         async def one(row: int, example: Example) -> RowTrace:

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from dspex_core.errors import ConfigurationError
@@ -13,7 +13,7 @@ def configure(*, lm: LM) -> None:
 
 
 @contextmanager
-def using(*, lm: LM | None = None, runtime: Runtime | None = None) -> Iterator[Runtime]:
+def using(*, lm: LM | None = None, runtime: Runtime | None = None) -> Generator[Runtime]:
     """Put an LM or a whole runtime in force for the block and the tasks started in it, and for nothing else.
 
         with using(lm=LM("openai/gpt-4o-mini")):

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -40,7 +40,7 @@ def set_default_runtime(runtime: Runtime) -> None:
 
 
 @contextmanager
-def scoped_runtime(runtime: Runtime) -> Iterator[Runtime]:
+def scoped_runtime(runtime: Runtime) -> Generator[Runtime]:
     """Put a runtime in force for the block, and for the tasks started in it."""
     token = _scoped.set(runtime)
     try:
@@ -50,7 +50,7 @@ def scoped_runtime(runtime: Runtime) -> Iterator[Runtime]:
 
 
 @contextmanager
-def recorded_trace() -> Iterator[list[TraceStep]]:
+def recorded_trace() -> Generator[list[TraceStep]]:
     """Collect what every predictor called in the block saw and said, in the order of their answers."""
     steps: list[TraceStep] = []
     token = _trace.set(steps)
@@ -68,7 +68,7 @@ def record_step(step: TraceStep) -> None:
 
 
 @contextmanager
-def metered() -> Iterator[UsageMeter]:
+def metered() -> Generator[UsageMeter]:
     """Measure the usage of the block, tasks and threads started in it included."""
     meter = UsageMeter()
     token = _meters.set((*_meters.get(), meter))

@@ -1,0 +1,5 @@
+"""Temporal activities: thin shells around the core's own runtime. All I/O of durable runs happens here."""
+
+from ._activities import Activities
+
+__all__ = ["Activities"]

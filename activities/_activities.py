@@ -1,0 +1,160 @@
+import asyncio
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager, suppress
+
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+from temporalio import activity
+
+from dspex_core.artifacts import ArtifactStore, DatasetReader
+from dspex_core.evaluate import RowResult, evaluate_rows, summary_of
+from dspex_core.lm import LM
+from dspex_core.metrics import resolve_metric
+from dspex_core.modules import Module, build_program
+from dspex_core.requests import (
+    EVALUATE_CHUNK,
+    GENERATE,
+    READ_ROWS,
+    RUN_PROGRAM,
+    TRACE_ROWS,
+    ChunkEvaluation,
+    EvaluateChunk,
+    Generate,
+    ProgramAnswer,
+    ProgramOutline,
+    ReadRows,
+    Rows,
+    RunProgram,
+    TraceRows,
+    Traces,
+)
+from dspex_core.runtime import InProcessRuntime
+from dspex_core.seam import LMConfig, LMResponse, TraceRequest, scoped_runtime
+
+from ._failures import reported
+
+HEARTBEAT_SECONDS = 1.5
+
+_ROW_RESULTS = TypeAdapter(list[RowResult])
+
+
+class Activities:
+    """All activities of a worker, over what its process shares: LM clients, the artifact store, data sets read.
+
+    Args:
+        store: Where data sets are and row results go.
+        trust: Packages that programs and metrics may be imported from.
+    """
+
+    def __init__(self, store: ArtifactStore, *, trust: Collection[str]) -> None:
+        self._store = store
+        self._datasets = DatasetReader(store)
+        self._trust = trust
+        self._lms: dict[LMConfig, LM] = {}
+
+    @activity.defn(name=EVALUATE_CHUNK)
+    async def evaluate_chunk(self, request: EvaluateChunk) -> ChunkEvaluation:
+        """Score a program on a chunk of rows."""
+
+        async def work() -> ChunkEvaluation:
+            program = self._program(request.program)
+            metric = resolve_metric(request.metric, trust=self._trust)
+            indices = range(request.start, request.stop)
+            rows = await self._datasets.read(request.dataset, indices)
+            runtime = self._runtime(request.lm)
+            with scoped_runtime(runtime):
+                results = await evaluate_rows(
+                    program,
+                    zip(indices, rows.examples(), strict=True),
+                    metric,
+                    concurrency=min(len(indices), request.lm.concurrency),
+                    on_outage="raise",
+                )
+            summary = summary_of(results)
+            content = _ROW_RESULTS.dump_json(results, fallback=str)
+            return ChunkEvaluation(
+                scores=summary.scores,
+                failed=summary.failed,
+                failures=summary.failures,
+                usage=summary.usage,
+                rows=await self._store.put(content),
+            )
+
+        async with _heartbeats():
+            return await reported(work)
+
+    @activity.defn(name=TRACE_ROWS)
+    async def trace_rows(self, request: TraceRows) -> Traces:
+        """Run some training rows and keep what each predictor saw and said."""
+
+        async def work() -> Traces:
+            rows = await self._datasets.read(request.dataset, request.rows)
+            metric = None if request.metric is None else resolve_metric(request.metric, trust=self._trust)
+            traces = await self._runtime(request.lm).trace_examples(
+                self._program(request.program),
+                rows.examples(),
+                TraceRequest(rows=request.rows, metric=metric, threshold=request.threshold, rollout=request.rollout),
+            )
+            return Traces(traces=tuple(traces))
+
+        async with _heartbeats():
+            return await reported(work)
+
+    @activity.defn(name=READ_ROWS)
+    async def read_rows(self, request: ReadRows) -> Rows:
+        """Read rows of a data set."""
+        async with _heartbeats():
+            return await reported(lambda: self._datasets.read(request.dataset, request.indices))
+
+    @activity.defn(name=GENERATE)
+    async def generate(self, request: Generate) -> LMResponse:
+        """Ask a model."""
+        async with _heartbeats():
+            return await reported(lambda: self._runtime(request.lm).generate(request.request))
+
+    @activity.defn(name=RUN_PROGRAM)
+    async def run_program(self, request: RunProgram) -> ProgramAnswer:
+        """Run a user's own program once."""
+
+        async def work() -> ProgramAnswer:
+            with scoped_runtime(self._runtime(request.lm)):
+                prediction = await self._program(request.program)(**request.inputs)
+            outputs = to_jsonable_python(prediction.to_dict(), fallback=str)
+            return ProgramAnswer(outputs=outputs, usage=prediction.usage)
+
+        async with _heartbeats():
+            return await reported(work)
+
+    async def close(self) -> None:
+        """Close the connections to providers."""
+        for lm in self._lms.values():
+            await lm.close()
+
+    def _program(self, outline: ProgramOutline) -> Module:
+        return build_program(outline.structure, trust=self._trust).with_state(outline.state)
+
+    def _runtime(self, lm: LMConfig) -> InProcessRuntime:
+        return InProcessRuntime(self._lm(lm), lm_for=self._lm)
+
+    def _lm(self, config: LMConfig) -> LM:
+        if config not in self._lms:
+            self._lms[config] = LM.from_config(config)
+        return self._lms[config]
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncGenerator[None]:
+    """Tell the server at a steady pace that this worker lives; its answer is how a cancellation arrives."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating

@@ -1,0 +1,47 @@
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from dspex_core.errors import ArtifactError, DSPExError, LMError
+from dspex_core.evaluate import describe
+from dspex_core.redaction import redacted
+
+T = TypeVar("T")
+
+TRIES_OF_UNKNOWN_ERRORS = 5
+
+
+async def reported(work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work, and turn what it raises into a failure that says whether another try makes sense.
+
+    Waiting cures what a provider or a store does not do now. It cures nothing that is wrong with a key, an input or a
+    program: that ends the run at once, with its reason.
+
+    Raises:
+        ApplicationError: Of the error's own type name and text, free of keys.
+    """
+    try:
+        return await work()
+    except DSPExError as error:
+        wait = error.retry_after if isinstance(error, LMError) else None
+        raise ApplicationError(
+            redacted(str(error)),
+            type=type(error).__name__,
+            non_retryable=not is_curable(error),
+            next_retry_delay=timedelta(seconds=wait) if wait else None,
+        ) from None
+    except Exception as error:
+        # `from None`: a cause may quote a request, and a history keeps it.
+        raise ApplicationError(
+            describe(error),
+            type=type(error).__name__,
+            non_retryable=activity.info().attempt >= TRIES_OF_UNKNOWN_ERRORS,
+        ) from None
+
+
+def is_curable(error: DSPExError) -> bool:
+    """Whether the same work may succeed later without anyone changing anything."""
+    return isinstance(error, ArtifactError) or (isinstance(error, LMError) and error.retryable)

@@ -1,0 +1,7 @@
+"""Starting and finding durable runs."""
+
+from dspex.client._client import Client, RunSummary
+from dspex.client._run import Run
+from dspex.client._status import RunStatus, Status
+
+__all__ = ["Client", "Run", "RunStatus", "RunSummary", "Status"]

@@ -1,0 +1,320 @@
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from temporalio.client import Client as TemporalClient
+from temporalio.client import WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from dspex import settings
+from dspex._rooms import workflows
+from dspex.client._run import Connection, Run, failure_of, rpc_error
+from dspex.client._status import Status, status_of
+from dspex.devserver import Server, configured_server, connect_options, dev_server, running_dev_server
+from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
+from dspex_core.artifacts import store_dataset
+from dspex_core.errors import ConfigurationError, RunConflictError, RunFailedError, ServerUnavailableError
+from dspex_core.lm import LM
+from dspex_core.metrics import metric_reference
+from dspex_core.modules import Module, build_program
+from dspex_core.optimizers import Optimizer
+from dspex_core.programs import ImportedProgram
+from dspex_core.record import Example, Prediction
+from dspex_core.references import reference_to
+from dspex_core.requests import ProgramAnswer, ProgramOutline
+from dspex_core.seam import Evaluation, LMConfig, MetricLike
+
+COMPILE_TYPES = tuple(sorted(found.__name__ for found in workflows.COMPILE_WORKFLOWS.values()))
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A line of `Client.list_runs`."""
+
+    id: str
+    status: Status
+    optimizer: str
+    phase: str | None
+    score: float | None
+    started: str
+
+
+class Client:
+    """Starts and finds durable runs. Make one with `Client.connect` or `Client.dev`, and close it, or use `async with`."""
+
+    def __init__(self, connection: Connection, plugin: DSPExPlugin, task_queue: str) -> None:
+        self._connection = connection
+        self._plugin = plugin
+        self._task_queue = task_queue
+        self._owned = AsyncExitStack()
+        self._searchable: bool | None = None
+
+    @classmethod
+    async def connect(cls, server: Server | None = None) -> Self:
+        """A client of the server that TEMPORAL_ADDRESS or a profile names, or of the dev server that is running.
+
+        Args:
+            server: A server to use instead.
+
+        Raises:
+            ServerUnavailableError: If there is none, or it does not answer.
+        """
+        found = server or await configured_server() or await running_dev_server()
+        if found is None:
+            raise ServerUnavailableError(
+                "no Temporal server: set TEMPORAL_ADDRESS, or start a dev server with `dspex up` (in code: Client.dev())"
+            )
+        plugin = DSPExPlugin()
+        try:
+            temporal = await TemporalClient.connect(**connect_options(found), plugins=[plugin])
+        except RuntimeError as error:
+            raise ServerUnavailableError(f"the Temporal server at {found.address} does not answer: {error}") from None
+        return cls(Connection(temporal, found), plugin, settings.task_queue())
+
+    @classmethod
+    async def dev(cls, *, trust: Collection[str] = (), say: Callable[[str], None] | None = None) -> Self:
+        """A client of a dev server of its own, with a worker; both end when the client is closed.
+
+        Args:
+            trust: Packages that the worker may import programs and metrics from.
+            say: Told, in one line each, what is done.
+
+        Raises:
+            ServerSetupError: If no Temporal server can be had.
+        """
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(dev_server(say or _silent))
+            client = await cls.connect(server)
+            await stack.enter_async_context(WorkerProcess(server, trust=trust))
+            client._owned = stack.pop_all()
+            return client
+
+    @property
+    def server(self) -> Server:
+        """The server in use."""
+        return self._connection.server
+
+    @property
+    def task_queue(self) -> str:
+        """Where its runs wait for workers."""
+        return self._task_queue
+
+    async def compile(
+        self,
+        program: Module | str,
+        *,
+        optimizer: Optimizer,
+        trainset: Sequence[Example],
+        valset: Sequence[Example],
+        lm: LM,
+        teacher: Module | None = None,
+        teacher_lm: LM | None = None,
+        **options: Any,
+    ) -> Run:
+        """Start a durable compile, or attach to the one of that id that is still going.
+
+        Args:
+            program: The program, or where to import it from as "package.module:attribute".
+            optimizer: What searches.
+            trainset: Rows to learn from.
+            valset: Rows to score candidates on.
+            lm: The model in force. Its key is not sent: workers use their own environment's.
+            teacher: A program of the same structure to learn from.
+            teacher_lm: The model the teacher runs on.
+            **options: `id` (default: made up), `resume` (start again under the id of a run that ended; what it finished
+                is found in the cache), `chunk_rows` (rows an evaluation activity takes).
+
+        Raises:
+            InputError: If something given cannot be used; nothing was started then.
+        """
+        given = _CompileOptions(**options)
+        student = _imported(program) if isinstance(program, str) else program
+        optimizer.check(student, trainset, valset, teacher)
+        run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
+        request = workflows.CompileInput(
+            optimizer=optimizer.name,
+            options=optimizer.model_dump(mode="json", exclude={"metric"}),
+            program=ProgramOutline.of(student),
+            metric=metric_reference(optimizer.metric if optimizer.metric is not None else ""),
+            lm=_config(lm),
+            trainset=await store_dataset(self._plugin.store, trainset),
+            valset=await store_dataset(self._plugin.store, valset),
+            teacher=None if teacher is None else ProgramOutline.of(teacher),
+            teacher_lm=None if teacher_lm is None else _config(teacher_lm),
+            chunk_rows=given.chunk_rows,
+            searchable=await self._register(),
+        )
+        summary = f"{len(trainset)} rows to learn from, {len(valset)} to score on, {lm.config.model}"
+        attached = await self._start(type(optimizer).__name__, request, run_id, summary=summary, resume=given.resume)
+        return Run(self._connection, run_id, program=student, attached=attached)
+
+    def get_run(self, run_id: str, *, trust: Collection[str] = ()) -> Run:
+        """A run by its id.
+
+        Args:
+            run_id: The id.
+            trust: Packages that the run's program may be imported from, to build its result.
+        """
+        return Run(self._connection, run_id, trust=trust)
+
+    async def list_runs(self, *, limit: int = 100) -> list[RunSummary]:
+        """Compiles on this server, the newest first."""
+        types = ", ".join(f"'{name}'" for name in COMPILE_TYPES)
+        found: list[RunSummary] = []
+        listing: AsyncIterator[Any] = self._connection.temporal.list_workflows(
+            f"WorkflowType IN ({types})", limit=limit
+        )
+        async for execution in listing:
+            attributes = execution.typed_search_attributes
+            found.append(
+                RunSummary(
+                    id=execution.id,
+                    status=status_of(execution.status),
+                    optimizer=execution.workflow_type,
+                    phase=attributes.get(workflows.PHASE),
+                    score=attributes.get(workflows.BEST_SCORE),
+                    started=execution.start_time.isoformat(timespec="seconds"),
+                )
+            )
+        return found
+
+    async def evaluate(
+        self,
+        program: Module | str,
+        dataset: Sequence[Example],
+        *,
+        metric: MetricLike,
+        lm: LM,
+        id: str | None = None,  # noqa: A002
+    ) -> Evaluation:
+        """Score a program in a durable evaluation of its own.
+
+        Raises:
+            InputError: If something given cannot be used.
+            RunFailedError: If it failed.
+        """
+        request = workflows.EvaluationInput(
+            program=ProgramOutline.of(_imported(program) if isinstance(program, str) else program),
+            metric=metric_reference(metric),
+            lm=_config(lm),
+            dataset=await store_dataset(self._plugin.store, dataset),
+        )
+        run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"
+        await self._start(workflows.EVALUATION, request, run_id, summary=f"{len(dataset)} rows", resume=False)
+        output = await self._result(run_id, workflows.EvaluationOutput)
+        return Evaluation(scores=output.scores, failed=output.failed, failures=output.failures, usage=output.usage)
+
+    async def run_program(
+        self,
+        program: Module | str,
+        *,
+        inputs: Mapping[str, Any],
+        lm: LM,
+        id: str | None = None,  # noqa: A002
+    ) -> Prediction:
+        """Run a program once, as a durable workflow.
+
+        Raises:
+            InputError: If something given cannot be used.
+            RunFailedError: If it failed.
+        """
+        module = _imported(program) if isinstance(program, str) else program
+        request = workflows.ProgramRunInput(program=ProgramOutline.of(module), lm=_config(lm), inputs=dict(inputs))
+        run_id = id or f"program-{uuid.uuid4().hex[:8]}"
+        await self._start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model, resume=False)
+        answer = await self._result(run_id, ProgramAnswer)
+        return Prediction(answer.outputs, usage=answer.usage)
+
+    async def has_worker(self) -> bool:
+        """Whether a worker polls the task queue; one that was killed counts for a few minutes more."""
+        from temporalio.api.enums.v1 import TaskQueueType  # noqa: PLC0415 - a large generated module
+        from temporalio.api.taskqueue.v1 import TaskQueue  # noqa: PLC0415
+        from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest  # noqa: PLC0415
+
+        answer = await self._connection.temporal.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=self.server.namespace,
+                task_queue=TaskQueue(name=self._task_queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            )
+        )
+        return bool(answer.pollers)
+
+    async def close(self) -> None:
+        """End what `Client.dev` started."""
+        await self._owned.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _register(self) -> bool:
+        if self._searchable is None:
+            self._searchable = await register_search_attributes(self._connection.temporal)
+        return self._searchable
+
+    async def _start(self, kind: str, request: Any, run_id: str, *, summary: str, resume: bool) -> bool:
+        """Start a workflow; True if one of that id was going already, and was left alone."""
+        reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE if resume else WorkflowIDReusePolicy.REJECT_DUPLICATE
+        try:
+            await self._connection.temporal.start_workflow(
+                kind,
+                request,
+                id=run_id,
+                task_queue=self._task_queue,
+                id_reuse_policy=reuse,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                static_summary=summary,
+            )
+        except WorkflowAlreadyStartedError:
+            status = await Run(self._connection, run_id).status()
+            if status.status == "running":
+                return True
+            raise RunConflictError(
+                f"a run {run_id!r} has ended already ({status.status}): choose another id, or resume it "
+                "(--resume, or resume=True) to go on from everything it finished"
+            ) from None
+        except RPCError as error:
+            raise rpc_error(error, run_id) from None
+        return False
+
+    async def _result(self, run_id: str, kind: type[Any]) -> Any:
+        try:
+            return await self._connection.temporal.get_workflow_handle(run_id, result_type=kind).result()
+        except WorkflowFailureError as error:
+            raise RunFailedError(f"run {run_id} {failure_of(error)}") from None
+        except RPCError as error:
+            raise rpc_error(error, run_id) from None
+
+
+@dataclass(frozen=True)
+class _CompileOptions:
+    id: str | None = None
+    resume: bool = False
+    chunk_rows: int | None = None
+
+
+def _imported(path: str) -> Module:
+    return build_program(ImportedProgram(code=reference_to(path, what="program")), trust=None)
+
+
+def _config(lm: LM) -> LMConfig:
+    if lm.has_own_key:
+        raise ConfigurationError(
+            f"{lm!r} was given its key in code, and a key never leaves its process: set it in the workers' environment, "
+            "and make the LM without api_key"
+        )
+    return lm.config
+
+
+def _silent(line: str) -> None:
+    del line

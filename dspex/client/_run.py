@@ -1,0 +1,226 @@
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.client import (
+    Client as TemporalClient,
+)
+from temporalio.client import (
+    WorkflowExecutionDescription,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
+from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from dspex._rooms import workflows
+from dspex.client._status import RunStatus, status_of
+from dspex.devserver import Server, web_ui_link
+from dspex_core.errors import RunError, RunFailedError, RunNotFoundError, ServerUnavailableError
+from dspex_core.events import CandidateEvaluated, Event, OptimizerFinished, PhaseStarted, RowsEvaluated, UsageAdded
+from dspex_core.modules import Module, build_program
+from dspex_core.optimizers import CompileResult
+from dspex_core.progress import Progress
+from dspex_core.usage import Usage
+
+POLL_SECONDS = 0.3
+QUERY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A Temporal client and the server it talks to."""
+
+    temporal: TemporalClient
+    server: Server
+
+
+class Run:
+    """A durable compile: watch it, wait for it, read its result; it goes on whether anyone does or not.
+
+    Attributes:
+        id: Its id, by which any process can find it again.
+        web_ui: Its page in Temporal's Web UI, or None if the server's is not known.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        run_id: str,
+        *,
+        program: Module | None = None,
+        trust: Collection[str] = (),
+        attached: bool = False,
+    ) -> None:
+        self.id = run_id
+        self.web_ui = web_ui_link(connection.server, run_id)
+        self.attached = attached
+        self._handle: WorkflowHandle[Any, Any] = connection.temporal.get_workflow_handle(run_id)
+        self._connection = connection
+        self._program = program
+        self._trust = trust
+
+    async def result(self) -> CompileResult[Module]:
+        """Wait for the end.
+
+        Raises:
+            RunFailedError: If the run failed or was cancelled; says why.
+            RunNotFoundError: If there is no run of this id.
+        """
+        output = await self.output()
+        program = self._program or build_program(output.program.structure, trust=self._trust)
+        return CompileResult(
+            program=program.with_state(output.program.state),
+            score=output.score,
+            baseline_score=output.baseline_score,
+            candidates=output.candidates,
+            usage=output.usage,
+        )
+
+    async def output(self) -> "workflows.CompileOutput":
+        """The result as it was written down, for which no code of the program's is needed. Raises as `result` does."""
+        handle = self._connection.temporal.get_workflow_handle(self.id, result_type=workflows.CompileOutput)
+        try:
+            return await handle.result()
+        except WorkflowFailureError as error:
+            raise RunFailedError(f"run {self.id} {failure_of(error)}") from None
+        except RPCError as error:
+            raise self._rpc_error(error) from None
+
+    async def status(self) -> RunStatus:
+        """Where the run stands, as well as can be known.
+
+        Raises:
+            RunNotFoundError: If there is no run of this id.
+        """
+        try:
+            description = await self._handle.describe()
+        except RPCError as error:
+            raise self._rpc_error(error) from None
+        status = status_of(description.status)
+        known = RunStatus(
+            id=self.id,
+            status=status,
+            optimizer=description.workflow_type,
+            seconds=_seconds(description),
+            web_ui=self.web_ui,
+        )
+        return await self._with_progress(known)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """What happens from now on, until the run ends; first the candidates scored so far.
+
+        Raises:
+            RunNotFoundError: If there is no run of this id.
+        """
+        before = Progress()
+        while True:
+            status = await self.status()
+            if status.progress is not None:
+                for event in _between(before, status.progress):
+                    yield event
+                before = status.progress
+            if status.status != "running":
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _with_progress(self, known: RunStatus) -> RunStatus:
+        if known.status == "failed":
+            return known.model_copy(update={"failure": await self._failure()})
+        try:
+            answer = await self._query(self._handle, workflows.CompileStatus)
+        except RunError as error:
+            return known.model_copy(update={"note": str(error)})
+        progress = answer.progress
+        if answer.evaluation_id is not None and known.status == "running":
+            progress = await self._with_rows(progress, answer.evaluation_id)
+        update: dict[str, Any] = {
+            "progress": progress,
+            "score": progress.best_score,
+            "baseline_score": progress.baseline_score,
+            "usage": progress.usage_so_far,
+        }
+        return known.model_copy(update=update)
+
+    async def _with_rows(self, progress: Progress, evaluation_id: str) -> Progress:
+        try:
+            handle = self._connection.temporal.get_workflow_handle(evaluation_id)
+            rows = await self._query(handle, workflows.EvaluationStatus)
+        except RunError:
+            return progress  # the evaluation has not begun, or has just ended
+        return progress.after(RowsEvaluated(rows=rows.rows_done, score=rows.score, usage=rows.usage))
+
+    async def _query(self, handle: WorkflowHandle[Any, Any], kind: type[Any]) -> Any:
+        try:
+            return await asyncio.wait_for(handle.query("status", result_type=kind), QUERY_SECONDS)
+        except (RPCError, WorkflowQueryFailedError, TimeoutError):
+            raise RunError("no worker answers; start one with `dspex worker`, and the run goes on") from None
+
+    async def _failure(self) -> str:
+        try:
+            await self._handle.result()
+        except WorkflowFailureError as error:
+            return failure_of(error)
+        return ""
+
+    def _rpc_error(self, error: RPCError) -> RunError | ServerUnavailableError:
+        return rpc_error(error, self.id)
+
+
+def rpc_error(error: RPCError, run_id: str) -> RunError | ServerUnavailableError:
+    """Temporal's answer that it cannot do something with a run, as an error of ours."""
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return RunNotFoundError(f"there is no run {run_id!r} on this server; `dspex runs list` shows those there are")
+    if error.status is RPCStatusCode.UNAVAILABLE:
+        return ServerUnavailableError(f"the Temporal server no longer answers: {error.message}")
+    return RunError(f"run {run_id}: {error.message}")
+
+
+def failure_of(error: BaseException) -> str:
+    """What a workflow failed of: the innermost cause that says something."""
+    kind, said = "failed", str(error)
+    cause: BaseException | None = error.__cause__
+    while cause is not None:
+        if isinstance(cause, ApplicationError):
+            said = cause.message
+            if cause.type and cause.type not in ("DSPExError",):
+                said = f"{cause.type}: {said}"
+        elif isinstance(cause, (CancelledError, TerminatedError)):
+            kind, said = "was cancelled", ""
+        cause = cause.__cause__
+    return f"{kind}: {said}" if said else kind
+
+
+def _seconds(description: WorkflowExecutionDescription) -> float:
+    end = description.close_time or datetime.now(UTC)
+    return round((end - description.start_time).total_seconds(), 3)
+
+
+def _between(before: Progress, after: Progress) -> list[Event]:
+    """Events that lead from one progress to the other, as far as they can be told apart."""
+    found: list[Event] = []
+    if (after.phase, after.detail) != (before.phase, before.detail) and not after.finished:
+        found.append(PhaseStarted(phase=after.phase, detail=after.detail, rows=after.rows_total))
+    if after.rows_done and (after.phase, after.rows_done) != (before.phase, before.rows_done):
+        found.append(RowsEvaluated(rows=after.rows_done, score=after.phase_score, usage=after.phase_usage))
+    new: tuple[CandidateEvaluated, ...] = after.candidates[len(before.candidates) :]
+    found += new
+    if after.usage != before.usage:
+        found.append(UsageAdded(usage=_difference(after.usage, before.usage)))
+    if after.finished and not before.finished:
+        found.append(OptimizerFinished(score=after.best_score))
+    return found
+
+
+def _difference(after: Usage, before: Usage) -> Usage:
+    unknown = after.cost_usd is None or before.cost_usd is None
+    return Usage(
+        lm_calls=after.lm_calls - before.lm_calls,
+        cached_calls=after.cached_calls - before.cached_calls,
+        prompt_tokens=after.prompt_tokens - before.prompt_tokens,
+        completion_tokens=after.completion_tokens - before.completion_tokens,
+        cost_usd=None if unknown else (after.cost_usd or 0.0) - (before.cost_usd or 0.0),
+    )

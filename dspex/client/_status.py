@@ -1,0 +1,57 @@
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from temporalio.client import WorkflowExecutionStatus
+
+from dspex_core.progress import Progress
+from dspex_core.usage import Usage
+
+Status = Literal["queued", "running", "paused", "parked", "completed", "cancelled", "failed"]
+
+_STATUSES: dict[WorkflowExecutionStatus, Status] = {
+    WorkflowExecutionStatus.RUNNING: "running",
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: "running",
+    WorkflowExecutionStatus.COMPLETED: "completed",
+    WorkflowExecutionStatus.CANCELED: "cancelled",
+    WorkflowExecutionStatus.TERMINATED: "cancelled",
+    WorkflowExecutionStatus.FAILED: "failed",
+    WorkflowExecutionStatus.TIMED_OUT: "failed",
+}
+
+
+class RunStatus(BaseModel):
+    """Where a durable run stands.
+
+    Attributes:
+        id: The run's id, which is its workflow's.
+        status: What it is doing, in a word.
+        optimizer: Class name of its optimizer.
+        progress: Phase, rows, candidates; None while no worker answers.
+        score: Best score so far in percent.
+        baseline_score: Score of the program as it was given.
+        usage: What it took so far.
+        seconds: Since it was started, until now or its end.
+        web_ui: Its page in Temporal's Web UI.
+        failure: Why it failed.
+        note: What keeps it from being known better, for instance that no worker is there.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    status: Status
+    optimizer: str
+    progress: Progress | None = None
+    score: float | None = None
+    baseline_score: float | None = None
+    usage: Usage | None = None
+    seconds: float = 0.0
+    web_ui: str | None = None
+    failure: str | None = None
+    parked_reason: str | None = None
+    note: str | None = None
+
+
+def status_of(execution: WorkflowExecutionStatus | None) -> Status:
+    """Temporal's status in our words."""
+    return _STATUSES[execution] if execution else "running"

@@ -1,0 +1,66 @@
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from dspex import settings
+from dspex._rooms import activities, workflows
+from dspex.worker._payloads import data_converter
+from dspex_core.artifacts import ArtifactStore
+from dspex_core.errors import DSPExError
+
+PASSED_THROUGH = ("dspex_core", "pydantic", "pydantic_core", "annotated_types")
+
+
+class DSPExPlugin(SimplePlugin):
+    """Everything DSPEx needs of a Temporal client or worker, in one line:
+
+        client = await Client.connect(address, plugins=[DSPExPlugin()])
+        worker = Worker(client, task_queue="mine", plugins=[DSPExPlugin(trust=["my_app"])], …)
+
+    Args:
+        trust: Packages that programs and metrics may be imported from; built-in ones need none.
+        artifacts: URL of the artifact store; by default DSPEX_ARTIFACTS or a folder in DSPEX_HOME.
+
+    Raises:
+        ConfigurationError: If there is no store at that URL.
+    """
+
+    def __init__(self, *, trust: Collection[str] = (), artifacts: str | None = None) -> None:
+        store = ArtifactStore(artifacts or settings.artifacts_url())
+        shells = activities.Activities(store, trust=tuple(trust))
+
+        @asynccontextmanager
+        async def closing() -> AsyncGenerator[None]:
+            try:
+                yield
+            finally:
+                await shells.close()
+
+        super().__init__(
+            "dspex",
+            data_converter=data_converter(store),
+            workflows=workflows.WORKFLOWS,
+            activities=[
+                shells.evaluate_chunk,
+                shells.trace_rows,
+                shells.read_rows,
+                shells.generate,
+                shells.run_program,
+            ],
+            workflow_runner=_runner,
+            # Any other exception would be retried as a bug of the workflow's code, for ever.
+            workflow_failure_exception_types=[DSPExError],
+            run_context=closing,
+        )
+        self.store = store
+
+
+def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
+    """The sandbox, with the deciding code passed through: it is the same for all workflows, and loading it takes long."""
+    restrictions = (
+        existing.restrictions if isinstance(existing, SandboxedWorkflowRunner) else SandboxRestrictions.default
+    )
+    return SandboxedWorkflowRunner(restrictions=restrictions.with_passthrough_modules(*PASSED_THROUGH))

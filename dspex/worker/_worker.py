@@ -1,0 +1,71 @@
+import asyncio
+import signal
+from collections.abc import Callable, Collection
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from dspex import settings
+from dspex.devserver import Server, connect_options
+from dspex.worker._plugin import DSPExPlugin
+from dspex.worker._search_attributes import register_search_attributes
+from dspex_core.errors import ServerUnavailableError
+
+GRACE_SECONDS = 20.0
+"""How long a worker that was told to stop lets its activities finish."""
+
+CONCURRENT_ACTIVITIES = 64
+
+
+async def run_worker(server: Server, *, trust: Collection[str] = (), say: Callable[[str], None]) -> None:
+    """Work on the task queue until told to stop.
+
+    The first SIGINT or SIGTERM lets activities under way finish, for `GRACE_SECONDS` at most; a second one ends them,
+    and Temporal gives them to another worker.
+
+    Args:
+        server: Where the runs are.
+        trust: Packages that programs and metrics may be imported from.
+        say: Told, in one line each, when work begins and ends.
+
+    Raises:
+        ServerUnavailableError: If the server does not answer.
+    """
+    plugin = DSPExPlugin(trust=trust)
+    try:
+        client = await Client.connect(**connect_options(server), plugins=[plugin])
+    except RuntimeError as error:
+        raise ServerUnavailableError(f"the Temporal server at {server.address} does not answer: {error}") from None
+    await register_search_attributes(client)
+    worker = Worker(
+        client,
+        task_queue=settings.task_queue(),
+        max_concurrent_activities=CONCURRENT_ACTIVITIES,
+        graceful_shutdown_timeout=timedelta(seconds=GRACE_SECONDS),
+    )
+    stop = _stop_on_signals(say)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(worker.run())
+        say(f"worker ready: task queue {settings.task_queue()}, server {server.address}")
+        await stop.wait()
+        await worker.shutdown()
+        await running
+    say("worker stopped")
+
+
+def _stop_on_signals(say: Callable[[str], None]) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if stop.is_set():
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            return
+        say(f"stopping: activities under way have {GRACE_SECONDS:g} s to finish (once more to stop at once)")
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told)
+    return stop

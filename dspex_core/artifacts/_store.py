@@ -1,0 +1,79 @@
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from dspex_core.errors import ArtifactError, ConfigurationError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+class ArtifactStore:
+    """Bytes by their SHA-256: written once, the same for every process, checked when read.
+
+    Args:
+        url: A folder (`file:///…`), or s3://, gs:// or az:// for workers on several machines.
+
+    Raises:
+        ConfigurationError: If there is no store at that URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._store = _open(url)
+
+    async def put(self, content: bytes) -> str:
+        """Keep bytes. They are stored when this returns.
+
+        Returns:
+            Their digest, 64 hexadecimal digits.
+
+        Raises:
+            ArtifactError: If the store cannot be written to.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        try:
+            await self._store.put_async(_path(digest), content)
+        except Exception as error:
+            raise ArtifactError(f"cannot write to the artifact store {self._url}: {_reason(error)}") from None
+        return digest
+
+    async def get(self, digest: str) -> bytes:
+        """Bytes kept earlier.
+
+        Raises:
+            ArtifactError: If there are none, or they are not what the digest says.
+        """
+        try:
+            content = bytes(await (await self._store.get_async(_path(digest))).bytes_async())
+        except FileNotFoundError:
+            raise ArtifactError(
+                f"artifact {digest} is not in {self._url}: do client and workers share one DSPEX_ARTIFACTS?"
+            ) from None
+        except Exception as error:
+            raise ArtifactError(f"cannot read from the artifact store {self._url}: {_reason(error)}") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ArtifactError(f"artifact {digest} in {self._url} has been altered: delete it and start the run again")
+        return content
+
+
+def _open(url: str) -> "ObjectStore":
+    from obstore.store import LocalStore, from_url  # noqa: PLC0415 - an I/O library, imported when a store is opened
+
+    try:
+        if url.startswith("file:"):
+            folder = Path(unquote(urlsplit(url).path))
+            folder.mkdir(parents=True, exist_ok=True)
+            return LocalStore(prefix=folder)
+        return from_url(url)
+    except Exception as error:
+        raise ConfigurationError(f"no artifact store at {url}: {_reason(error)}; check DSPEX_ARTIFACTS") from None
+
+
+def _path(digest: str) -> str:
+    return f"{digest[:2]}/{digest}"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,22 @@
+"""Keys kept out of texts: whatever is shown, logged or recorded goes through here first."""
+
+import os
+
+REPLACEMENT = "[key]"
+SHORTEST_KEY = 6
+
+_known: set[str] = set()
+
+
+def keep_secret(key: str) -> None:
+    """Remember a key, so that `redacted` finds it in texts."""
+    if len(key) >= SHORTEST_KEY:
+        _known.add(key)
+
+
+def redacted(text: str) -> str:
+    """The text without any key that this process knows: those given to `keep_secret` and every *_API_KEY variable."""
+    keys = {value for name, value in os.environ.items() if name.endswith("_API_KEY") and len(value) >= SHORTEST_KEY}
+    for key in _known | keys:
+        text = text.replace(key, REPLACEMENT)
+    return text

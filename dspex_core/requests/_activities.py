@@ -1,0 +1,108 @@
+"""What crosses from a workflow to its activities and back; activities are called by these names."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dspex_core.record import Example
+from dspex_core.references import CodeReference
+from dspex_core.requests._outline import ProgramOutline
+from dspex_core.seam import LMConfig, LMRequest, RowTrace, StoredDataset
+from dspex_core.usage import Usage
+
+EVALUATE_CHUNK = "evaluate_chunk"
+TRACE_ROWS = "trace_rows"
+READ_ROWS = "read_rows"
+GENERATE = "generate"
+RUN_PROGRAM = "run_program"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class EvaluateChunk(_Value):
+    """Score a program on the rows from `start` up to, not including, `stop`."""
+
+    program: ProgramOutline
+    metric: CodeReference
+    lm: LMConfig
+    dataset: StoredDataset
+    start: int
+    stop: int
+
+
+class ChunkEvaluation(_Value):
+    """What became of a chunk.
+
+    Attributes:
+        scores: A score a row, in order.
+        failed: Rows on which the program failed.
+        failures: The first few of them.
+        usage: What it took.
+        rows: Digest of the artifact with a `RowResult` for every row.
+    """
+
+    scores: tuple[float, ...]
+    failed: int
+    failures: tuple[str, ...]
+    usage: Usage
+    rows: str
+
+
+class TraceRows(_Value):
+    """Run a program on some training rows and keep what each predictor saw and said; see `TraceRequest`."""
+
+    program: ProgramOutline
+    metric: CodeReference | None
+    lm: LMConfig
+    dataset: StoredDataset
+    rows: tuple[int, ...]
+    threshold: float | None
+    rollout: int
+
+
+class Traces(_Value):
+    """One trace a row, in the order asked for."""
+
+    traces: tuple[RowTrace, ...]
+
+
+class ReadRows(_Value):
+    """Read rows of a data set."""
+
+    dataset: StoredDataset
+    indices: tuple[int, ...]
+
+
+class Rows(_Value):
+    """Rows of a data set, written down."""
+
+    inputs: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...]
+
+    def examples(self) -> list[Example]:
+        """The rows as examples that know their inputs."""
+        return [Example(row).with_inputs(*self.inputs) for row in self.rows]
+
+
+class Generate(_Value):
+    """Ask a model."""
+
+    request: LMRequest
+    lm: LMConfig
+
+
+class RunProgram(_Value):
+    """Run a program once."""
+
+    program: ProgramOutline
+    lm: LMConfig
+    inputs: dict[str, Any]
+
+
+class ProgramAnswer(_Value):
+    """A program's prediction, written down."""
+
+    outputs: dict[str, Any]
+    usage: Usage

@@ -1,0 +1,46 @@
+"""Temporal workflows: the runtime inside a workflow, and one workflow for each kind of run. They do no I/O."""
+
+from ._chunks import plan_chunks
+from ._compile import COMPILE_WORKFLOWS, CompileRun
+from ._evaluation import EVALUATION, Evaluation
+from ._program_run import PROGRAM_RUN, ProgramRun
+from ._runtime import WorkflowRuntime
+from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, SEARCH_ATTRIBUTES
+from ._values import (
+    CompileInput,
+    CompileOutput,
+    CompileStatus,
+    EvaluationInput,
+    EvaluationOutput,
+    EvaluationStatus,
+    ProgramRunInput,
+)
+
+WORKFLOWS: list[type] = [*COMPILE_WORKFLOWS.values(), Evaluation, ProgramRun]
+"""Every workflow a worker must know."""
+
+__all__ = [
+    "BEST_SCORE",
+    "COMPILE_WORKFLOWS",
+    "COST_USD",
+    "EVALUATION",
+    "LM_CALLS",
+    "OPTIMIZER",
+    "PHASE",
+    "PROGRAM",
+    "PROGRAM_RUN",
+    "SEARCH_ATTRIBUTES",
+    "WORKFLOWS",
+    "CompileInput",
+    "CompileOutput",
+    "CompileRun",
+    "CompileStatus",
+    "Evaluation",
+    "EvaluationInput",
+    "EvaluationOutput",
+    "EvaluationStatus",
+    "ProgramRun",
+    "ProgramRunInput",
+    "WorkflowRuntime",
+    "plan_chunks",
+]

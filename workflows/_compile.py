@@ -1,0 +1,123 @@
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
+
+from dspex_core.errors import EvaluationError
+from dspex_core.events import Event
+from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimizer_named
+from dspex_core.progress import Progress
+from dspex_core.requests import ProgramOutline
+from dspex_core.seam import scoped_runtime
+
+from ._runtime import WorkflowRuntime
+from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM
+from ._values import CompileInput, CompileOutput, CompileStatus
+
+
+class CompileRun:
+    """What every compile workflow does: run its optimizer on the workflow runtime, and say where it stands."""
+
+    def __init__(self, input: CompileInput) -> None:  # noqa: A002 - Temporal's word for it
+        self._input = input
+        self._progress = Progress(optimizer=optimizer_named(input.optimizer).__name__)
+        self._runtime = WorkflowRuntime(
+            input.lm, metric=input.metric, chunk_rows=input.chunk_rows, on_event=self._follow
+        )
+
+    async def compile(self) -> CompileOutput:
+        """Run the optimizer to its end."""
+        given = self._input
+        optimizer = optimizer_named(given.optimizer).from_options({**given.options, "metric": given.metric.path})
+        with scoped_runtime(self._runtime):
+            result = await optimizer.compile(
+                given.program,
+                trainset=given.trainset,
+                valset=given.valset,
+                teacher=given.teacher,
+                teacher_lm=given.teacher_lm,
+            )
+        return _written_down(result)
+
+    def compile_status(self) -> CompileStatus:
+        """Where the run stands."""
+        return CompileStatus(progress=self._progress, evaluation_id=self._runtime.evaluation_id)
+
+    def _follow(self, event: Event) -> None:
+        before, self._progress = self._progress, self._progress.after(event)
+        workflow.set_current_details(details_of(self._progress))
+        # Each upsert is an event in the history: only what an operator sorts by, and only when it changes.
+        if self._input.searchable and _sorted_by(before) != _sorted_by(self._progress):
+            workflow.upsert_search_attributes(self._attributes())
+
+    def _attributes(self) -> list[SearchAttributeUpdate[Any]]:
+        progress = self._progress
+        structure = self._input.program.structure
+        name = structure.signature.name if structure.kind == "declared" else structure.code.path
+        updates: list[SearchAttributeUpdate[Any]] = [
+            OPTIMIZER.value_set(progress.optimizer),
+            PROGRAM.value_set(name),
+            PHASE.value_set(progress.phase),
+            LM_CALLS.value_set(progress.usage.lm_calls),
+        ]
+        if progress.best_score is not None:
+            updates.append(BEST_SCORE.value_set(progress.best_score))
+        if progress.usage.cost_usd is not None:
+            updates.append(COST_USD.value_set(progress.usage.cost_usd))
+        return updates
+
+
+def details_of(progress: Progress) -> str:
+    """Where a compile stands, in Markdown for Temporal's Web UI."""
+    lines = [f"**{progress.phase}** {progress.detail}".strip(), ""]
+    if progress.best_score is not None:
+        lines += [f"best score so far: **{progress.best_score:.2f} %**", ""]
+        lines += ["| candidate | how | score | failed rows |", "|---|---|---|---|"]
+        lines += [f"| {c.index} | {c.label} | {c.score:.2f} % | {c.failed} |" for c in progress.candidates]
+        lines.append("")
+    cost = "unknown" if progress.usage.cost_usd is None else f"${progress.usage.cost_usd:.4f}"
+    lines.append(f"{progress.usage.lm_calls} LM calls, {progress.usage.cached_calls} from the cache, cost {cost}")
+    return "\n".join(lines)
+
+
+def _sorted_by(progress: Progress) -> tuple[str, int]:
+    return progress.phase, len(progress.candidates)
+
+
+def _written_down(result: CompileResult[ProgramOutline]) -> CompileOutput:
+    if result.score is None or result.baseline_score is None:
+        raise EvaluationError("the optimizer scored no candidate")
+    return CompileOutput(
+        program=result.program,
+        score=result.score,
+        baseline_score=result.baseline_score,
+        candidates=result.candidates,
+        usage=result.usage,
+    )
+
+
+def _workflow_of(optimizer: type[Optimizer]) -> type[CompileRun]:
+    """A workflow type of the optimizer's own, so that Temporal's Web UI names what runs."""
+
+    class Compile(CompileRun):
+        @workflow.init
+        def __init__(self, input: CompileInput) -> None:  # noqa: A002
+            super().__init__(input)
+
+        @workflow.run
+        async def run(self, input: CompileInput) -> CompileOutput:  # noqa: A002
+            return await self.compile()
+
+        @workflow.query
+        def status(self) -> CompileStatus:
+            return self.compile_status()
+
+    # The workflow sandbox imports a workflow's class by its name.
+    Compile.__name__ = Compile.__qualname__ = optimizer.__name__
+    return workflow.defn(name=optimizer.__name__)(Compile)
+
+
+COMPILE_WORKFLOWS: dict[str, type[CompileRun]] = {name: _workflow_of(found) for name, found in OPTIMIZERS.items()}
+"""Compile workflows by the optimizer's registered name."""
+
+globals().update({found.__name__: found for found in COMPILE_WORKFLOWS.values()})

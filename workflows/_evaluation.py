@@ -1,0 +1,91 @@
+import asyncio
+
+from temporalio import workflow
+
+from dspex_core.evaluate import FAILURES_KEPT
+from dspex_core.requests import EVALUATE_CHUNK, ChunkEvaluation, EvaluateChunk
+from dspex_core.seam import percent
+
+from ._chunks import plan_chunks
+from ._options import ACTIVITIES_A_LEG, MOST_OUTSTANDING, activity_options
+from ._values import EvaluationInput, EvaluationOutput, EvaluationStatus
+
+EVALUATION = "Evaluation"
+
+
+@workflow.defn(name=EVALUATION)
+class Evaluation:
+    """Scores one program on one data set, in chunks of rows."""
+
+    @workflow.init
+    def __init__(self, input: EvaluationInput) -> None:  # noqa: A002 - Temporal's word for it
+        self._input = input
+        self._earlier = input.done or EvaluationOutput()
+        self._chunks: dict[int, ChunkEvaluation] = {}
+
+    @workflow.run
+    async def run(self, input: EvaluationInput) -> EvaluationOutput:  # noqa: A002
+        """Score all rows.
+
+        Returns:
+            Scores in row order, whatever the order in which chunks were done.
+        """
+        chunks = plan_chunks(input.dataset.size, start=len(self._earlier.scores), chunk_rows=input.chunk_rows)
+        leg = chunks[:ACTIVITIES_A_LEG]
+        waiting = iter(leg)
+
+        async def work() -> None:
+            # Demand, not push: a chunk is asked for when another is done.
+            for chunk in waiting:
+                self._chunks[chunk.start] = await self._evaluate(chunk)
+                workflow.set_current_details(self._details())
+
+        await asyncio.gather(*(work() for _ in range(min(MOST_OUTSTANDING, len(leg)))))
+        output = self._output()
+        if len(output.scores) < input.dataset.size:
+            workflow.continue_as_new(input.model_copy(update={"done": output}))
+        return output
+
+    @workflow.query
+    def status(self) -> EvaluationStatus:
+        """Rows done so far."""
+        scores = [*self._earlier.scores, *(score for chunk in self._chunks.values() for score in chunk.scores)]
+        return EvaluationStatus(
+            rows_done=len(scores),
+            rows_total=self._input.dataset.size,
+            score=percent(scores) if scores else None,
+            usage=sum((chunk.usage for chunk in self._chunks.values()), start=self._earlier.usage),
+        )
+
+    async def _evaluate(self, chunk: range) -> ChunkEvaluation:
+        request = EvaluateChunk(
+            program=self._input.program,
+            metric=self._input.metric,
+            lm=self._input.lm,
+            dataset=self._input.dataset,
+            start=chunk.start,
+            stop=chunk.stop,
+        )
+        return await workflow.execute_activity(
+            EVALUATE_CHUNK,
+            request,
+            result_type=ChunkEvaluation,
+            summary=f"rows {chunk.start} to {chunk.stop - 1}",
+            **activity_options(),
+        )
+
+    def _output(self) -> EvaluationOutput:
+        done = [self._chunks[start] for start in sorted(self._chunks)]
+        failures = (*self._earlier.failures, *(failure for chunk in done for failure in chunk.failures))
+        return EvaluationOutput(
+            scores=(*self._earlier.scores, *(score for chunk in done for score in chunk.scores)),
+            failed=self._earlier.failed + sum(chunk.failed for chunk in done),
+            failures=failures[:FAILURES_KEPT],
+            usage=sum((chunk.usage for chunk in done), start=self._earlier.usage),
+            rows=(*self._earlier.rows, *(chunk.rows for chunk in done)),
+        )
+
+    def _details(self) -> str:
+        status = self.status()
+        score = "" if status.score is None else f", {status.score} % so far"
+        return f"{status.rows_done} of {status.rows_total} rows{score}"

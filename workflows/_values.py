@@ -1,0 +1,123 @@
+"""What runs are started with, answer to, and end with."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dspex_core.optimizers import Candidate
+from dspex_core.progress import Progress
+from dspex_core.references import CodeReference
+from dspex_core.requests import ProgramOutline
+from dspex_core.seam import LMConfig, StoredDataset
+from dspex_core.usage import Usage
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class CompileInput(_Value):
+    """What a compile needs.
+
+    Attributes:
+        optimizer: Its registered name.
+        options: Its options but for the metric.
+        program: The student.
+        metric: What scores predictions.
+        lm: The model in force.
+        trainset: Rows to learn from.
+        valset: Rows to score candidates on.
+        teacher: Another program to learn from.
+        teacher_lm: The model the teacher runs on.
+        chunk_rows: Rows an evaluation activity takes; None leaves it to the planner.
+        searchable: Whether this server knows our search attributes.
+    """
+
+    optimizer: str
+    options: dict[str, Any]
+    program: ProgramOutline
+    metric: CodeReference
+    lm: LMConfig
+    trainset: StoredDataset
+    valset: StoredDataset
+    teacher: ProgramOutline | None = None
+    teacher_lm: LMConfig | None = None
+    chunk_rows: int | None = None
+    searchable: bool = True
+
+
+class CompileOutput(_Value):
+    """What a compile ends with: `CompileResult`, written down."""
+
+    program: ProgramOutline
+    score: float
+    baseline_score: float
+    candidates: tuple[Candidate, ...]
+    usage: Usage
+
+
+class CompileStatus(_Value):
+    """The answer to a compile's `status` query.
+
+    Attributes:
+        progress: Where the search stands, as far as the compile itself knows.
+        evaluation_id: Workflow id of the evaluation under way; ask it for its rows.
+    """
+
+    progress: Progress
+    evaluation_id: str | None = None
+
+
+class EvaluationInput(_Value):
+    """What an evaluation needs.
+
+    Attributes:
+        program: What to run.
+        metric: What scores predictions.
+        lm: The model in force.
+        dataset: The rows.
+        chunk_rows: Rows an activity takes; None leaves it to the planner.
+        done: Results of earlier legs of this evaluation; see `EvaluationOutput`.
+    """
+
+    program: ProgramOutline
+    metric: CodeReference
+    lm: LMConfig
+    dataset: StoredDataset
+    chunk_rows: int | None = None
+    done: "EvaluationOutput | None" = None
+
+
+class EvaluationOutput(_Value):
+    """What an evaluation ends with.
+
+    Attributes:
+        scores: A score a row, in row order.
+        failed: Rows on which the program failed.
+        failures: The first few of them.
+        usage: What it took.
+        rows: Digests of the artifacts that hold every row's result, in row order.
+    """
+
+    scores: tuple[float, ...] = ()
+    failed: int = 0
+    failures: tuple[str, ...] = ()
+    usage: Usage = Usage()
+    rows: tuple[str, ...] = ()
+
+
+class EvaluationStatus(_Value):
+    """The answer to an evaluation's `status` query: rows done, of how many, their mean score, what they took."""
+
+    rows_done: int
+    rows_total: int
+    score: float | None
+    usage: Usage
+
+
+class ProgramRunInput(_Value):
+    """What a program run needs."""
+
+    program: ProgramOutline
+    lm: LMConfig
+    inputs: dict[str, Any]

@@ -98,23 +98,25 @@ def _written_down(result: CompileResult[ProgramOutline]) -> CompileOutput:
 
 def _workflow_of(optimizer: type[Optimizer]) -> type[CompileRun]:
     """A workflow type of the optimizer's own, so that Temporal's Web UI names what runs."""
+    name = optimizer.__name__
 
-    class Compile(CompileRun):
-        @workflow.init
-        def __init__(self, input: CompileInput) -> None:  # noqa: A002
-            super().__init__(input)
+    def init(self: CompileRun, input: CompileInput) -> None:  # noqa: A002
+        CompileRun.__init__(self, input)
 
-        @workflow.run
-        async def run(self, input: CompileInput) -> CompileOutput:  # noqa: A002
-            return await self.compile()
+    async def run(self: CompileRun, input: CompileInput) -> CompileOutput:  # noqa: A002
+        del input  # the constructor has it
+        return await self.compile()
 
-        @workflow.query
-        def status(self) -> CompileStatus:
-            return self.compile_status()
+    def status(self: CompileRun) -> CompileStatus:
+        return self.compile_status()
 
-    # The workflow sandbox imports a workflow's class by its name.
-    Compile.__name__ = Compile.__qualname__ = optimizer.__name__
-    return workflow.defn(name=optimizer.__name__)(Compile)
+    # Temporal refuses local classes, because it imports a workflow by its name; these are put under theirs below.
+    init.__name__ = "__init__"
+    for method in (init, run, status):
+        method.__qualname__ = f"{name}.{method.__name__}"
+        del method.__annotations__["self"]  # Temporal takes an annotated one for an argument
+    members = {"__init__": workflow.init(init), "run": workflow.run(run), "status": workflow.query(status)}
+    return workflow.defn(name=name)(type(name, (CompileRun,), {"__module__": __name__, **members}))
 
 
 COMPILE_WORKFLOWS: dict[str, type[CompileRun]] = {name: _workflow_of(found) for name, found in OPTIMIZERS.items()}

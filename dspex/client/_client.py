@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from dspex import settings
 from dspex._rooms import workflows
-from dspex.client._run import Connection, Run, failure_of, rpc_error
+from dspex.client._run import Connection, Run, failure_of, optimizer_name, rpc_error
 from dspex.client._status import Status, status_of
 from dspex.devserver import Server, configured_server, connect_options, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
@@ -175,7 +175,7 @@ class Client:
                 RunSummary(
                     id=execution.id,
                     status=status_of(execution.status),
-                    optimizer=execution.workflow_type,
+                    optimizer=optimizer_name(execution.workflow_type),
                     phase=attributes.get(workflows.PHASE),
                     score=attributes.get(workflows.BEST_SCORE),
                     started=execution.start_time.isoformat(timespec="seconds"),
@@ -277,7 +277,7 @@ class Client:
             )
         except WorkflowAlreadyStartedError:
             status = await Run(self._connection, run_id).status()
-            if status.status == "running":
+            if status.status in ("queued", "running"):
                 return True
             raise RunConflictError(
                 f"a run {run_id!r} has ended already ({status.status}): choose another id, or resume it "

@@ -20,14 +20,16 @@ from dspex._rooms import workflows
 from dspex.client._status import RunStatus, status_of
 from dspex.devserver import Server, web_ui_link
 from dspex_core.errors import RunError, RunFailedError, RunNotFoundError, ServerUnavailableError
-from dspex_core.events import CandidateEvaluated, Event, OptimizerFinished, PhaseStarted, RowsEvaluated, UsageAdded
+from dspex_core.events import Event, OptimizerFinished, PhaseStarted, RowsEvaluated, UsageAdded
 from dspex_core.modules import Module, build_program
-from dspex_core.optimizers import CompileResult
+from dspex_core.optimizers import OPTIMIZERS, CompileResult
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
 
 POLL_SECONDS = 0.3
 QUERY_SECONDS = 5.0
+UNTOUCHED_EVENTS = 2
+"""Events in the history of a run that no worker has seen yet: it was started, and a task was scheduled."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,12 @@ class Run:
         except RPCError as error:
             raise self._rpc_error(error) from None
         status = status_of(description.status)
+        if status == "running" and description.history_length <= UNTOUCHED_EVENTS:
+            status = "queued"
         known = RunStatus(
             id=self.id,
             status=status,
-            optimizer=description.workflow_type,
+            optimizer=optimizer_name(description.workflow_type),
             seconds=_seconds(description),
             web_ui=self.web_ui,
         )
@@ -123,7 +127,7 @@ class Run:
                 for event in _between(before, status.progress):
                     yield event
                 before = status.progress
-            if status.status != "running":
+            if status.status not in ("queued", "running"):
                 return
             await asyncio.sleep(POLL_SECONDS)
 
@@ -170,6 +174,11 @@ class Run:
         return rpc_error(error, self.id)
 
 
+def optimizer_name(workflow_type: str) -> str:
+    """The registered name of the optimizer that a workflow type is of."""
+    return next((name for name, found in OPTIMIZERS.items() if found.__name__ == workflow_type), workflow_type)
+
+
 def rpc_error(error: RPCError, run_id: str) -> RunError | ServerUnavailableError:
     """Temporal's answer that it cannot do something with a run, as an error of ours."""
     if error.status is RPCStatusCode.NOT_FOUND:
@@ -202,14 +211,13 @@ def _seconds(description: WorkflowExecutionDescription) -> float:
 def _between(before: Progress, after: Progress) -> list[Event]:
     """Events that lead from one progress to the other, as far as they can be told apart."""
     found: list[Event] = []
+    if after.usage != before.usage:
+        found.append(UsageAdded(usage=_difference(after.usage, before.usage)))
+    found += after.candidates[len(before.candidates) :]
     if (after.phase, after.detail) != (before.phase, before.detail) and not after.finished:
         found.append(PhaseStarted(phase=after.phase, detail=after.detail, rows=after.rows_total))
     if after.rows_done and (after.phase, after.rows_done) != (before.phase, before.rows_done):
         found.append(RowsEvaluated(rows=after.rows_done, score=after.phase_score, usage=after.phase_usage))
-    new: tuple[CandidateEvaluated, ...] = after.candidates[len(before.candidates) :]
-    found += new
-    if after.usage != before.usage:
-        found.append(UsageAdded(usage=_difference(after.usage, before.usage)))
     if after.finished and not before.finished:
         found.append(OptimizerFinished(score=after.best_score))
     return found

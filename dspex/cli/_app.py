@@ -1,0 +1,204 @@
+"""The commands, as they are typed."""
+
+from typing import Annotated
+
+import typer
+
+from dspex.cli._shell import run
+
+app = typer.Typer(
+    name="dspex",
+    help="Compile language-model programs in durable Temporal workflows.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+runs_app = typer.Typer(help="Find, watch and export durable runs.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(runs_app, name="runs")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Model = Annotated[str, typer.Option("--lm", help="Provider and model, such as openai/gpt-4o-mini.")]
+ApiBase = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
+Concurrency = Annotated[int | None, typer.Option(help="Most calls in flight at once.")]
+Output = Annotated[str | None, typer.Option("--output-file", "-o", help="Where to save the program.")]
+Trust = Annotated[list[str] | None, typer.Option(help="A package that programs and metrics may be imported from.")]
+
+
+@app.command()
+def demo(as_json: AsJson = False) -> None:  # noqa: FBT002 - a flag
+    """Compile on real data in a durable run whose worker is killed on the way."""
+    from dspex.cli._demo import run_demo  # noqa: PLC0415 - commands load what they need, so that --help is quick
+
+    run(run_demo(as_json=as_json))
+
+
+@app.command()
+def up() -> None:
+    """Run a Temporal dev server and a worker in this terminal; Ctrl-C ends both in order."""
+    from dspex.cli._up import run_up  # noqa: PLC0415
+
+    run(run_up())
+
+
+@app.command(name="compile")
+def compile_command(  # noqa: PLR0917 - one parameter an option
+    train: Annotated[str, typer.Option(help="Rows to learn from: .jsonl, .json, .csv, .tsv or .parquet.")],
+    lm: Model,
+    val: Annotated[str | None, typer.Option(help="Rows to score on; without it, a fifth of --train.")] = None,
+    inputs: Annotated[str | None, typer.Option("--input", help="Input columns, with commas between them.")] = None,
+    outputs: Annotated[str | None, typer.Option("--output", help="Output columns, with commas between them.")] = None,
+    instructions: Annotated[str, typer.Option(help="The task in words, as told to the model.")] = "",
+    signature: Annotated[str | None, typer.Option(help="A signature, such as 'question -> answer: int'.")] = None,
+    program: Annotated[str | None, typer.Option(help="A program of yours, as package.module:attribute.")] = None,
+    module: Annotated[str, typer.Option(help="predict or chain_of_thought.")] = "predict",
+    metric: Annotated[str, typer.Option(help="exact_match, f1, contains or package.module:function.")] = "exact_match",
+    optimizer: Annotated[str, typer.Option(help="Optimizer, such as bootstrap_few_shot.")] = "bootstrap_few_shot",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="An optimizer's option, as key=value.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
+    api_base: ApiBase = None,
+    teacher_lm: Annotated[str | None, typer.Option(help="A model for the teacher, if not the same.")] = None,
+    concurrency: Concurrency = None,
+    run_id: Annotated[str | None, typer.Option("--id", help="The run's id; made up if not given.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from what an ended run of this id finished.")] = False,  # noqa: FBT002
+    detach: Annotated[bool, typer.Option(help="Start the run and leave it going.")] = False,  # noqa: FBT002
+    in_process: Annotated[bool, typer.Option(help="Run right here, without Temporal.")] = False,  # noqa: FBT002
+    output: Output = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Find the demos and instructions that score best, for your data and your model."""
+    from dspex.cli._compile import CompileJob, compile_program  # noqa: PLC0415
+    from dspex.cli._inputs import (  # noqa: PLC0415
+        TaskOptions,
+        optimizer_options,
+        read_task,
+        ready_lm,
+        trusted_packages,
+    )
+    from dspex_core.metrics import metric_reference  # noqa: PLC0415
+    from dspex_core.optimizers import optimizer_named  # noqa: PLC0415
+
+    async def work() -> None:
+        chosen = optimizer_named(optimizer).from_options(optimizer_options(settings or [], metric=metric, seed=seed))
+        metric_reference(metric)
+        options = TaskOptions(train, val, inputs, outputs, instructions, signature, program, module, seed)
+        job = CompileJob(
+            task=read_task(options),
+            optimizer=chosen,
+            lm=await ready_lm(lm, api_base=api_base, concurrency=concurrency),
+            teacher_lm=None if teacher_lm is None else await ready_lm(teacher_lm, api_base=api_base),
+            id=run_id,
+            resume=resume,
+            detach=detach,
+            in_process=in_process,
+            output=output,
+            trust=trusted_packages(program, metric),
+            as_json=as_json,
+        )
+        await compile_program(job)
+
+    run(work())
+
+
+@app.command(name="eval")
+def eval_command(
+    program: Annotated[str, typer.Option(help="A saved program.")],
+    data: Annotated[str, typer.Option(help="Rows to score on.")],
+    lm: Model,
+    metric: Annotated[str, typer.Option(help="exact_match, f1, contains or package.module:function.")] = "exact_match",
+    api_base: ApiBase = None,
+    concurrency: Concurrency = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Score a saved program on a data file."""
+    from dspex.cli._predict import evaluate_program  # noqa: PLC0415
+
+    run(evaluate_program(program, data, metric=metric, lm=(lm, api_base, concurrency), as_json=as_json))
+
+
+@app.command()
+def predict(
+    program: Annotated[str, typer.Option(help="A saved program.")],
+    lm: Model,
+    inputs: Annotated[list[str], typer.Argument(help="Inputs, as name=value.")],
+    api_base: ApiBase = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Run a saved program once."""
+    from dspex.cli._predict import predict_once  # noqa: PLC0415
+
+    run(predict_once(program, inputs, lm=(lm, api_base, None), as_json=as_json))
+
+
+@app.command()
+def worker(
+    trust: Trust = None,
+    processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    with_parent: Annotated[bool, typer.Option(hidden=True)] = False,  # noqa: FBT002
+) -> None:
+    """Work on durable runs until told to stop."""
+    from dspex.cli._worker import work_on_runs  # noqa: PLC0415
+
+    run(work_on_runs(trust=trust or [], processes=processes, with_parent=with_parent))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Say what is installed, reachable and configured, and what to do about what is not."""
+    from dspex.cli._doctor import examine  # noqa: PLC0415
+
+    run(examine(as_json=as_json))
+
+
+@app.command(name="fake-provider")
+def fake_provider(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    latency_ms: Annotated[float, typer.Option(help="How long every answer takes.")] = 0.0,
+    fault_rate: Annotated[float, typer.Option(help="Share of requests that meet a fault.")] = 0.0,
+    fault_kinds: Annotated[str, typer.Option(help="Kinds of fault.")] = "429,500,drop,malformed,slow",
+    seed: Annotated[int, typer.Option(help="Decides which requests meet one.")] = 0,
+) -> None:
+    """Serve a fake model that learns from the examples in its prompt, over OpenAI's API."""
+    from dspex_core.testing.fake_provider import FakeProvider  # noqa: PLC0415
+
+    provider = FakeProvider(port=port, latency_ms=latency_ms, fault_rate=fault_rate, fault_kinds=fault_kinds, seed=seed)
+    run(provider.serve_forever())
+
+
+@runs_app.command(name="list")
+def list_command(as_json: AsJson = False) -> None:  # noqa: FBT002
+    """List durable compiles, the newest first."""
+    from dspex.cli._runs import list_runs  # noqa: PLC0415
+
+    run(list_runs(as_json=as_json))
+
+
+RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
+
+
+@runs_app.command()
+def show(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Show where a run stands."""
+    from dspex.cli._runs import show_run  # noqa: PLC0415
+
+    run(show_run(run_id, as_json=as_json))
+
+
+@runs_app.command()
+def watch(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Watch a run to its end."""
+    from dspex.cli._runs import watch_run  # noqa: PLC0415
+
+    run(watch_run(run_id, as_json=as_json))
+
+
+@runs_app.command()
+def export(
+    run_id: RunId,
+    output: Annotated[str, typer.Option("--output-file", "-o", help="Where to save the program.")],
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Save the program that a run found."""
+    from dspex.cli._runs import export_program  # noqa: PLC0415
+
+    run(export_program(run_id, output, as_json=as_json))

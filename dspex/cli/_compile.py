@@ -1,0 +1,187 @@
+import asyncio
+import time
+import uuid
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from dspex.cli._inputs import Task
+from dspex.cli._progress import ProgressView, usage_line
+from dspex.cli._shell import say, tell, tell_json
+from dspex.client import Client, Run, RunStatus
+from dspex.devserver import configured_server, dev_server
+from dspex.worker import WorkerProcess
+from dspex_core import events
+from dspex_core.errors import RunFailedError, ServerSetupError, ServerUnavailableError
+from dspex_core.lm import LM
+from dspex_core.optimizers import Optimizer
+from dspex_core.programs import ProgramFile, write_program
+from dspex_core.runtime import using
+from dspex_core.usage import Usage
+
+
+@dataclass(frozen=True)
+class CompileJob:
+    """A compile that the command line was asked for."""
+
+    task: Task
+    optimizer: Optimizer
+    lm: LM
+    teacher_lm: LM | None
+    id: str | None
+    resume: bool
+    detach: bool
+    in_process: bool
+    output: str | None
+    trust: list[str]
+    as_json: bool
+
+
+async def compile_program(job: CompileJob) -> None:
+    """Run a compile, durable if a server can be had, and tell its result."""
+    job.optimizer.check(job.task.program, job.task.trainset, job.task.valset)
+    if job.in_process:
+        await _in_process(job)
+        return
+    async with AsyncExitStack() as stack:
+        try:
+            client = await _client(job, stack)
+        except ServerSetupError as error:
+            say(f"{error}")
+            say(
+                "going on in this process: a second start finds every answer so far in the cache, but nothing watches or"
+            )
+            say("outlives this command; `dspex doctor` says how to get a Temporal server")
+            await _in_process(job)
+            return
+        run = await client.compile(
+            job.task.program,
+            optimizer=job.optimizer,
+            trainset=job.task.trainset,
+            valset=job.task.valset,
+            lm=job.lm,
+            teacher_lm=job.teacher_lm,
+            id=job.id,
+            resume=job.resume,
+        )
+        say(f"run {run.id}{' is under way already: attached' if run.attached else ''}  {run.web_ui or ''}".rstrip())
+        if job.detach:
+            _tell_detached(run, job)
+            return
+        await follow(run, output=job.output, as_json=job.as_json)
+
+
+async def follow(run: Run, *, output: str | None, as_json: bool) -> None:
+    """Watch a run to its end and tell its result.
+
+    Raises:
+        RunFailedError: If it failed.
+    """
+    try:
+        with ProgressView() as view:
+            await view.follow(run.events())
+    except asyncio.CancelledError:
+        say(f"left run {run.id} going; come back with: dspex runs watch {run.id}")
+        raise
+    status = await run.status()
+    if status.status != "completed":
+        raise RunFailedError(f"run {run.id} {status.failure or status.status}")
+    result = await run.output()
+    if output is not None:
+        write_program(output, ProgramFile(structure=result.program.structure, state=result.program.state))
+    document = run_document(status, program=output)
+    _tell_result(document, result.usage, as_json=as_json)
+
+
+def run_document(status: RunStatus, *, program: str | None = None) -> dict[str, Any]:
+    """A run as the JSON document that `compile` and `runs show` print."""
+    usage = status.usage
+    return {
+        "id": status.id,
+        "status": status.status,
+        "optimizer": status.optimizer,
+        "phase": status.progress.phase if status.progress else None,
+        "baseline_score": status.baseline_score,
+        "score": status.score,
+        "trials": len(status.progress.candidates) if status.progress else None,
+        **_usage_fields(usage),
+        "seconds": status.seconds,
+        "web_ui": status.web_ui,
+        "program": program,
+        "parked_reason": status.parked_reason,
+        "failure": status.failure,
+        "note": status.note,
+    }
+
+
+async def _client(job: CompileJob, stack: AsyncExitStack) -> Client:
+    configured = await configured_server()
+    if configured is not None:
+        client = await Client.connect(configured)
+        if not await client.has_worker():
+            say(f"no worker polls task queue {client.task_queue!r} yet: the run waits until you start `dspex worker`")
+        return client
+    if job.detach:
+        raise ServerUnavailableError(
+            "--detach needs a server and a worker that outlive this command: start `dspex up` in another terminal "
+            "and set TEMPORAL_ADDRESS to what it prints"
+        )
+    server = await stack.enter_async_context(dev_server(say))
+    await stack.enter_async_context(WorkerProcess(server, trust=job.trust))
+    return await Client.connect(server)
+
+
+async def _in_process(job: CompileJob) -> None:
+    began = time.monotonic()
+    run_id = job.id or f"{job.optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
+    with using(lm=job.lm), ProgressView() as view, events.subscribe() as stream:
+        watching = asyncio.create_task(view.follow(stream))
+        result = await job.optimizer.compile(
+            job.task.program,
+            trainset=job.task.trainset,
+            valset=job.task.valset,
+            teacher_lm=job.teacher_lm.config if job.teacher_lm else None,
+        )
+        stream.close()
+        await watching
+    if job.output is not None:
+        result.program.save(job.output)
+    document = {
+        "id": run_id,
+        "status": "completed",
+        "optimizer": job.optimizer.name,
+        "phase": "finished",
+        "baseline_score": result.baseline_score,
+        "score": result.score,
+        "trials": len(result.candidates),
+        **_usage_fields(result.usage),
+        "seconds": round(time.monotonic() - began, 3),
+        "web_ui": None,
+        "program": job.output,
+    }
+    _tell_result(document, result.usage, as_json=job.as_json)
+
+
+def _usage_fields(usage: Usage | None) -> dict[str, Any]:
+    return usage.model_dump() if usage else dict.fromkeys(Usage.model_fields)
+
+
+def _tell_detached(run: Run, job: CompileJob) -> None:
+    if job.as_json:
+        status = RunStatus(id=run.id, status="running", optimizer=job.optimizer.name, web_ui=run.web_ui)
+        tell_json(run_document(status))
+    else:
+        tell(f"{run.id} is under way; watch it with: dspex runs watch {run.id}")
+
+
+def _tell_result(document: dict[str, Any], usage: Usage, *, as_json: bool) -> None:
+    if as_json:
+        tell_json(document)
+        return
+    gain = document["score"] - document["baseline_score"]
+    tell(f"score     {document['score']:.2f} %  (baseline {document['baseline_score']:.2f} %, {gain:+.2f})")
+    tell(f"took      {document['seconds']:.1f} s, {usage_line(usage)}")
+    if document["web_ui"]:
+        tell(f"web ui    {document['web_ui']}")
+    if document["program"]:
+        tell(f"program   {document['program']}")

@@ -1,0 +1,236 @@
+"""From what was typed to what the core takes: data files, signatures, models, options."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from dspex_core.datasets import hold_out, label_values, read_rows, require_columns
+from dspex_core.errors import ConfigurationError, DatasetError, InputError, SignatureError
+from dspex_core.lm import LM
+from dspex_core.modules import Module, build_program, module_named
+from dspex_core.programs import ImportedProgram
+from dspex_core.record import Example
+from dspex_core.references import reference_to
+from dspex_core.signature import FieldSpec, Signature, SignatureSpec, signature_of
+
+_REACH_SECONDS = 5.0
+_PORTS = {"http": 80, "https": 443}
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A program to compile, with the rows to do it on."""
+
+    program: Module
+    trainset: list[Example]
+    valset: list[Example]
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """The options of `compile` that say what the task is."""
+
+    train: str
+    val: str | None
+    inputs: str | None
+    outputs: str | None
+    instructions: str
+    signature: str | None
+    program: str | None
+    module: str
+    seed: int
+
+
+def read_task(options: TaskOptions) -> Task:
+    """The task that `compile`'s options describe.
+
+    Raises:
+        InputError: If files, columns, signature or module do not fit; nothing has been started.
+    """
+    if options.signature and options.program:
+        raise ConfigurationError("--signature and --program exclude each other: a program brings its own signature")
+    build = None if options.program else module_named(options.module)
+    rows = read_rows(options.train)
+    val_rows = None if options.val is None else read_rows(options.val)
+    if options.program:
+        structure = ImportedProgram(code=reference_to(options.program, what="program"))
+        program = build_program(structure, trust=None)
+        inputs, outputs = _columns_for(_signature_within(program), options)
+    else:
+        signature, inputs, outputs = _signature(options, rows)
+        program = (build or module_named(options.module))(signature)
+    columns = inputs | outputs
+    require_columns(rows, columns.values(), path=options.train)
+    if val_rows is None:
+        rows, val_rows = hold_out(rows, seed=options.seed)
+    else:
+        require_columns(val_rows, columns.values(), path=options.val or "")
+    return Task(program, examples_of(rows, inputs, outputs), examples_of(val_rows, inputs, outputs))
+
+
+def examples_of(rows: Sequence[dict[str, Any]], inputs: dict[str, str], outputs: dict[str, str]) -> list[Example]:
+    """Rows as examples, with columns under their field names."""
+    columns = inputs | outputs
+    return [Example({field: row[column] for field, column in columns.items()}).with_inputs(*inputs) for row in rows]
+
+
+def dataset_for(program: Module, path: str) -> list[Example]:
+    """Rows of a file as examples for a program: columns go by the names of its fields.
+
+    Raises:
+        DatasetError: If a column is missing.
+    """
+    signature = _signature_within(program)
+    rows = read_rows(path)
+    columns = {_field_name(column): column for column in rows[0]}
+    inputs = {name: columns.get(name, name) for name in signature.input_fields}
+    outputs = {name: columns[name] for name in signature.output_fields if name in columns}
+    if not outputs:
+        raise DatasetError(
+            f"{path} has none of the program's outputs as a column: {', '.join(signature.output_fields)}"
+        )
+    require_columns(rows, [*inputs.values(), *outputs.values()], path=path)
+    return examples_of(rows, inputs, outputs)
+
+
+async def ready_lm(model: str, **options: Any) -> LM:
+    """An LM whose key is there and whose server can be reached.
+
+    Raises:
+        ConfigurationError: If there is no key, an option does not fit, or nothing listens at its address.
+    """
+    lm = LM(model, **{name: value for name, value in options.items() if value is not None})
+    lm.check()
+    url = urlsplit(lm.endpoint)
+    if url.hostname and not any(os.environ.get(proxy) for proxy in _PROXIES):
+        port = url.port or _PORTS.get(url.scheme, 443)
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(url.hostname, port), _REACH_SECONDS)
+            writer.close()
+        except (OSError, TimeoutError) as error:
+            reason = "no answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
+            raise ConfigurationError(
+                f"cannot reach {lm.endpoint} ({reason}): check --api-base, OPENAI_BASE_URL and the network"
+            ) from None
+    return lm
+
+
+def optimizer_options(settings: Sequence[str], *, metric: str, seed: int) -> dict[str, Any]:
+    """Options of an optimizer from `--set key=value` settings; values are JSON where they can be.
+
+    Raises:
+        ConfigurationError: If a setting is not key=value.
+    """
+    options: dict[str, Any] = {"metric": metric, "seed": seed}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise ConfigurationError(f"--set {setting!r}: write key=value, for instance max_bootstrapped_demos=8")
+        options[key] = _value(value)
+    return options
+
+
+def program_inputs(program: Module, given: Sequence[str]) -> dict[str, Any]:
+    """Inputs of a program from `name=value` arguments; a field that is no text takes JSON.
+
+    Raises:
+        InputError: If an argument is not name=value.
+    """
+    fields = _signature_within(program).input_fields
+    inputs: dict[str, Any] = {}
+    for argument in given:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{argument!r}: write name=value, for instance {next(iter(fields))}='…'")
+        is_text = name not in fields or fields[name].annotation is str
+        inputs[name] = value if is_text else _value(value)
+    return inputs
+
+
+def trusted_packages(*paths: str | None) -> list[str]:
+    """Packages of the import paths that the user named: to name code on the command line is to trust it."""
+    return sorted({path.partition(":")[0].partition(".")[0] for path in paths if path and ":" in path})
+
+
+def _signature(
+    options: TaskOptions, rows: list[dict[str, Any]]
+) -> tuple[type[Signature], dict[str, str], dict[str, str]]:
+    if options.signature:
+        signature = signature_of(options.signature)
+        inputs, outputs = _columns_for(signature, options)
+        spec = signature.to_spec()
+        if options.instructions:
+            spec = spec.model_copy(update={"instructions": options.instructions})
+        return spec.build(), inputs, outputs
+    inputs, outputs = _columns(options.inputs, "--input"), _columns(options.outputs, "--output")
+    twice = sorted(inputs.keys() & outputs.keys())
+    if twice:
+        raise SignatureError(f"{twice[0]!r} is both an --input and an --output")
+    require_columns(rows, (inputs | outputs).values(), path=options.train)
+    fields = [
+        FieldSpec(name=name, role="input", type="str", desc=_described(name, column)) for name, column in inputs.items()
+    ]
+    for name, column in outputs.items():
+        labels = label_values(rows, column, path=options.train)
+        kind = f"Literal[{', '.join(map(repr, labels))}]" if labels else "str"
+        fields.append(FieldSpec(name=name, role="output", type=kind, desc=_described(name, column)))
+    spec = SignatureSpec(name="Task", instructions=options.instructions, fields=tuple(fields))
+    return spec.build(), inputs, outputs
+
+
+def _columns_for(signature: type[Signature], options: TaskOptions) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns of the fields of a signature: of the same name, unless --input or --output name others, in order."""
+    found: list[dict[str, str]] = []
+    for fields, given, flag in (
+        (signature.input_fields, options.inputs, "--input"),
+        (signature.output_fields, options.outputs, "--output"),
+    ):
+        names = [name for name in fields if name != "reasoning"] if flag == "--output" else list(fields)
+        columns = list(_columns(given, flag).values()) if given else names
+        if len(columns) != len(names):
+            raise ConfigurationError(f"{flag} names {len(columns)} columns, the signature has {len(names)} such fields")
+        found.append(dict(zip(names, columns, strict=True)))
+    return found[0], found[1]
+
+
+def _columns(given: str | None, flag: str) -> dict[str, str]:
+    columns = [column.strip() for column in (given or "").split(",") if column.strip()]
+    if not columns:
+        raise ConfigurationError(f"{flag} is missing: name the column, or several with commas between them")
+    return {_field_name(column): column for column in columns}
+
+
+def _field_name(column: str) -> str:
+    name = re.sub(r"\W+", "_", column).strip("_")
+    return name if name.isidentifier() else f"field_{name}"
+
+
+def _described(name: str, column: str) -> str:
+    return "" if name == column else column
+
+
+def _signature_within(program: Module) -> type[Signature]:
+    """What a program takes and gives: its own signature, or inputs of its first and outputs of its last predictor."""
+    own = getattr(program, "signature", None)
+    if isinstance(own, type) and issubclass(own, Signature):
+        return own
+    predictors = list(program.named_predictors().values())
+    if not predictors:
+        raise InputError("the program has no predictor")
+    fields = [*predictors[0].signature.to_spec().fields, *predictors[-1].signature.to_spec().fields]
+    first, last = predictors[0].signature.input_fields, predictors[-1].signature.output_fields
+    wanted = [f for f in fields if (f.role == "input" and f.name in first) or (f.role == "output" and f.name in last)]
+    return SignatureSpec(name=type(program).__name__, instructions="", fields=tuple(dict.fromkeys(wanted))).build()
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)

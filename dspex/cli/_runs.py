@@ -1,0 +1,75 @@
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from dspex.cli._compile import follow, run_document
+from dspex.cli._progress import usage_line
+from dspex.cli._shell import tell, tell_json
+from dspex.cli._worker import server_in_use
+from dspex.client import Client
+from dspex_core.errors import RunConflictError
+from dspex_core.programs import ProgramFile, write_program
+
+
+async def list_runs(*, as_json: bool) -> None:
+    """Tell the compiles on the server."""
+    client = await Client.connect(await server_in_use())
+    found = await client.list_runs()
+    if as_json:
+        tell_json([asdict(run) for run in found])
+        return
+    if not found:
+        tell("no runs yet; start one with `dspex compile` or `dspex demo`")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("ID", "STATUS", "OPTIMIZER", "PHASE", "SCORE", "STARTED"):
+        table.add_column(heading, overflow="fold")
+    for run in found:
+        score = "" if run.score is None else f"{run.score:.2f}"
+        table.add_row(run.id, run.status, run.optimizer, run.phase or "", score, run.started)
+    Console().print(table)
+
+
+async def show_run(run_id: str, *, as_json: bool) -> None:
+    """Tell where a run stands."""
+    client = await Client.connect(await server_in_use())
+    status = await client.get_run(run_id).status()
+    document = run_document(status)
+    if as_json:
+        tell_json(document)
+        return
+    shown = ("id", "status", "optimizer", "phase", "baseline_score", "score", "trials", "seconds", "web_ui")
+    for name in (*shown, "failure", "note"):
+        if document[name] is not None:
+            tell(f"{name.replace('_', ' '):<15} {document[name]}")
+    if status.progress is not None:
+        for candidate in status.progress.candidates:
+            tell(f"candidate {candidate.index:<5} {candidate.score:6.2f} %  {candidate.label}")
+    if status.usage is not None:
+        tell(f"{'took':<15} {usage_line(status.usage)}")
+
+
+async def watch_run(run_id: str, *, as_json: bool) -> None:
+    """Follow a run to its end."""
+    client = await Client.connect(await server_in_use())
+    await follow(client.get_run(run_id), output=None, as_json=as_json)
+
+
+async def export_program(run_id: str, path: str, *, as_json: bool) -> None:
+    """Save a finished run's program.
+
+    Raises:
+        RunConflictError: If the run has not completed.
+    """
+    client = await Client.connect(await server_in_use())
+    run = client.get_run(run_id)
+    status = await run.status()
+    if status.status != "completed":
+        raise RunConflictError(f"run {run_id} has no program to export: it is {status.status}")
+    output = await run.output()
+    write_program(path, ProgramFile(structure=output.program.structure, state=output.program.state))
+    if as_json:
+        tell_json({"id": run_id, "program": path, "score": output.score})
+    else:
+        tell(path)

@@ -1,0 +1,59 @@
+"""What every command shares: running, failing and talking in one way."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+from dspex_core.errors import DSPExError, InputError
+
+T = TypeVar("T")
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command to its end; SIGTERM ends it in order, as Ctrl-C does."""
+
+    async def until_told() -> T:
+        task = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(until_told())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(INTERRUPTED)
+
+
+def say(line: str) -> None:
+    """One line of progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the command line's own output
+
+
+def tell(line: str) -> None:
+    """One line of a result, on stdout."""
+    print(line, flush=True)  # noqa: T201
+
+
+def tell_json(document: Any) -> None:
+    """The one JSON document of a command, on stdout."""
+    tell(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+def fail(error: BaseException) -> NoReturn:
+    """End the process with one line about what went wrong: status 2 if the input was to blame, else 1."""
+    cause = innermost(error)
+    say(f"error: {' '.join(str(cause).split())}")
+    sys.exit(BAD_INPUT if isinstance(cause, InputError) else FAILED)
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The first error of ours in a group of errors, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = error  # pyright: ignore[reportUnknownVariableType]
+        ours = group.subgroup(DSPExError)
+        return innermost((ours or group).exceptions[0])
+    return error

@@ -1,0 +1,18 @@
+import asyncio
+
+from dspex.cli._shell import say
+from dspex.devserver import server
+from dspex.worker import WorkerProcess
+
+
+async def run_up() -> None:
+    """Run the server (unless one is configured) and a worker until told to stop."""
+    async with server(say) as found, WorkerProcess(found, say=say):
+        say(f"Temporal server  {found.address}")
+        if found.web_ui:
+            say(f"Web UI           {found.web_ui}")
+        say("in another terminal: dspex compile …, dspex runs list; Ctrl-C here ends server and worker, runs are kept")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            say("stopping the worker, then the server")

@@ -1,0 +1,57 @@
+import asyncio
+import os
+import signal
+import sys
+import threading
+from contextlib import AsyncExitStack
+
+from dspex.cli._logging import configure_logging
+from dspex.cli._shell import say
+from dspex.devserver import Server, configured_server, running_dev_server
+from dspex.worker import WorkerProcess, run_worker
+from dspex_core.errors import ServerUnavailableError
+
+
+async def work_on_runs(*, trust: list[str], processes: int = 1, with_parent: bool = False) -> None:
+    """Work until told to stop, in this process or in several.
+
+    Raises:
+        ServerUnavailableError: If there is no server to work for.
+    """
+    configure_logging()
+    if with_parent:
+        _stop_with_parent()
+    server = await server_in_use()
+    if processes == 1:
+        await run_worker(server, trust=trust, say=say)
+        return
+    async with AsyncExitStack() as stack:
+        for number in range(1, processes + 1):
+            await stack.enter_async_context(
+                WorkerProcess(server, trust=trust, say=lambda line, number=number: say(f"[{number}] {line}"))
+            )
+        await asyncio.Event().wait()
+
+
+async def server_in_use() -> Server:
+    """The server that is configured, or the dev server that is running.
+
+    Raises:
+        ServerUnavailableError: If there is neither.
+    """
+    server = await configured_server() or await running_dev_server()
+    if server is None:
+        raise ServerUnavailableError(
+            "no Temporal server: set TEMPORAL_ADDRESS to one, or start a dev server with `dspex up`"
+        )
+    return server
+
+
+def _stop_with_parent() -> None:
+    """End this process when its parent goes: the pipe on standard input then closes."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,67 @@
+"""What every row is given: the two Pythons, fresh folders, and a way to run one side in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parents[1]
+_NOT_INHERITED = ("DSPEX_", "DSPY_", "TEMPORAL_", "OPENAI_", "PYTHON")
+_LONGEST_SECONDS = 300.0
+
+Result = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run of the benchmarks.
+
+    Attributes:
+        repeats: How often everything is measured; the sides take turns.
+        dspy_python: The Python that has DSPy.
+        scratch: A folder that is removed afterwards.
+        say: Told, in one line each, what is done.
+    """
+
+    repeats: int
+    dspy_python: Path
+    scratch: Path
+    say: Callable[[str], None]
+
+    def ours(self, program: str, **given: Any) -> Result:
+        """Run `benchmarks.with_dspex.PROGRAM` in a fresh process and home; give the numbers that it prints."""
+        return self._run(Path(sys.executable), f"benchmarks.with_dspex.{program}", given)
+
+    def dspy(self, program: str, **given: Any) -> Result:
+        """Run `benchmarks.with_dspy.PROGRAM` likewise, with DSPy's Python."""
+        return self._run(self.dspy_python, f"benchmarks.with_dspy.{program}", given)
+
+    def environment(self) -> dict[str, str]:
+        """The environment without anyone's settings, and with new empty homes and caches for both sides."""
+        home = tempfile.mkdtemp(dir=self.scratch)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+        return kept | {
+            "DSPEX_HOME": f"{home}/dspex",
+            "DSPY_CACHEDIR": f"{home}/dspy",
+            "OPENAI_API_KEY": "unused",
+            "PYTHONWARNINGS": "ignore",
+        }
+
+    def _run(self, python: Path, module: str, given: Mapping[str, Any]) -> Result:
+        done = subprocess.run(
+            [str(python), "-m", module, json.dumps(given)],
+            cwd=_ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{module} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,34 @@
+from collections.abc import Sequence
+from statistics import median
+
+from benchmarks._measure import Measure
+
+_HEADER = ("row", "what", "unit", "DSPEx", "DSPy", "DSPEx is")
+
+
+def table(measures: Sequence[Measure]) -> str:
+    """Medians side by side, as plain aligned text."""
+    lines = [_HEADER, *(_cells(measure) for measure in measures)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
+    return "\n".join(_aligned(line, widths) for line in [lines[0], tuple("-" * width for width in widths), *lines[1:]])
+
+
+def _cells(measure: Measure) -> tuple[str, ...]:
+    times = measure.times_better
+    verdict = "" if times is None else f"{times:.3g}x better" if times >= 1 else f"{1 / times:.3g}x worse"
+    ours, dspy = (_number(samples) for samples in (measure.ours, measure.dspy))
+    return measure.row, measure.what, measure.unit, ours, dspy, verdict
+
+
+def _number(samples: tuple[float, ...]) -> str:
+    if not samples:
+        return "-"
+    middle = median(samples)
+    return f"{middle:,.0f}" if abs(middle) >= 100 else f"{middle:.3g}"
+
+
+def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
+    texts, numbers = line[:3], line[3:]
+    cells = [f"{text:<{width}}" for text, width in zip(texts, widths[:3], strict=True)]
+    cells += [f"{text:>{width}}" for text, width in zip(numbers, widths[3:], strict=True)]
+    return "  ".join(cells).rstrip()

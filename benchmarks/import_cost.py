@@ -1,0 +1,89 @@
+"""What importing costs, over bare Python; and how long a fresh process takes to its first answer."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+from benchmarks._bench import Bench
+from benchmarks._measure import Measure
+from dspex_core.testing.fake_provider import FakeProviderProcess
+
+ROW = "import_cost"
+_ROUNDS = 5
+"""Rounds a repeat: these processes are short, and their times scatter."""
+
+_NAMES = "from dspex_core import Predict, Signature, LM, Evaluate"
+# A process's own high-water mark; what getrusage tells a child includes its parent's memory before exec.
+_PEAK = """
+from pathlib import Path
+status = Path("/proc/self/status")
+if status.exists():
+    print(next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024)
+else:
+    import resource, sys
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 ** 2 if sys.platform == "darwin" else 1024))
+"""
+
+
+def measure(bench: Bench) -> Iterator[Measure]:
+    """Time and memory of `import dspex_core`, of its everyday names, and of `import dspy`."""
+    ours, dspy = Path(sys.executable), bench.dspy_python
+    package = _Imports(bench, ours, "import dspex_core")
+    names = _Imports(bench, ours, _NAMES)
+    theirs = _Imports(bench, dspy, "import dspy")
+    for _ in range(bench.repeats * _ROUNDS):
+        for imports in (package, names, theirs):
+            imports.sample()
+    for what, imports in (("import dspex_core", package), ("Predict, Signature, LM, Evaluate", names)):
+        yield Measure(ROW, what, "ms over bare", "lower", imports.over_bare_ms, theirs.over_bare_ms)
+        yield Measure(ROW, f"{what}: peak", "MiB", "lower", imports.peak_mib, theirs.peak_mib)
+    yield _first_answer(bench)
+
+
+class _Imports:
+    """Samples of one import in fresh processes, each beside one of the same Python with nothing to do."""
+
+    def __init__(self, bench: Bench, python: Path, statement: str) -> None:
+        self._python = str(python)
+        self._statement = statement
+        self._environment = bench.environment()
+        self._times: list[tuple[float, float]] = []
+        self._peaks: list[float] = []
+        self._run(statement)  # bytecode and caches are there from now on, as they are for users
+
+    def sample(self) -> None:
+        bare, _ = self._run("pass")
+        seconds, peak = self._run(self._statement)
+        self._times.append((bare, seconds))
+        self._peaks.append(peak)
+
+    @property
+    def over_bare_ms(self) -> tuple[float, ...]:
+        bare = median(bare for bare, _ in self._times)
+        return tuple((seconds - bare) * 1000 for _, seconds in self._times)
+
+    @property
+    def peak_mib(self) -> tuple[float, ...]:
+        return tuple(self._peaks)
+
+    def _run(self, statement: str) -> tuple[float, float]:
+        command = [self._python, "-I", "-c", statement + _PEAK]
+        start = time.perf_counter()
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=True)
+        return time.perf_counter() - start, float(done.stdout)
+
+
+def _first_answer(bench: Bench) -> Measure:
+    with FakeProviderProcess() as provider:
+
+        def timed(side: Callable[..., object]) -> float:
+            start = time.perf_counter()
+            side("first_answer", api_base=provider.base_url)
+            return (time.perf_counter() - start) * 1000
+
+        pairs = [(timed(bench.ours), timed(bench.dspy)) for _ in range(bench.repeats)]
+    ours, dspy = zip(*pairs, strict=True)
+    return Measure(ROW, "fresh process to first answer", "ms", "lower", ours, dspy)

@@ -58,7 +58,7 @@ class Progress(BaseModel):
         """What everything took up to now."""
         return self.usage + self.phase_usage
 
-    def after(self, event: Event) -> "Progress":
+    def after(self, event: Event) -> "Progress":  # noqa: PLR0911 - one return for each kind of event
         """The progress once this has happened."""
         match event:
             case OptimizerStarted():

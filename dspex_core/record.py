@@ -54,7 +54,7 @@ class Record:
         return dict(self._fields)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and isinstance(other, Record) and self._fields == other._fields
+        return isinstance(other, Record) and type(other) is type(self) and self._fields == other._fields
 
     __hash__ = None  # pyright: ignore[reportAssignmentType] - values may be unhashable
 
@@ -77,7 +77,8 @@ class Example(Record):
 
     def __init__(self, base: Mapping[str, Any] | Record | None = None, /, **fields: Any) -> None:
         super().__init__(base.to_dict() if isinstance(base, Record) else base, **fields)
-        self._input_names: tuple[str, ...] | None = base._input_names if isinstance(base, Example) else None
+        known = base._input_names if isinstance(base, Example) else None  # noqa: SLF001 - the same class
+        self._input_names: tuple[str, ...] | None = known
 
     def with_inputs(self, *names: str) -> Self:
         """A copy that knows which of its fields are inputs.

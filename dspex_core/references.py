@@ -35,7 +35,7 @@ def reference_to(value: Any, *, what: str) -> CodeReference:
         what: What the value is, for the error ("metric", "program").
 
     Raises:
-        ProgramError: If no other process could import it: a lambda, a nested function, or something defined in a script.
+        ProgramError: If no other process could import it: a lambda, a nested function, or part of a script.
     """
     if isinstance(value, str):
         path = value

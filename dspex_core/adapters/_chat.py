@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from dspex_core.adapters._values import format_value, parse_value
 from dspex_core.errors import AdapterParseError
 from dspex_core.seam import Message
@@ -13,6 +11,7 @@ from dspex_core.signature import Signature, type_adapter, type_name
 
 _HEADER = re.compile(r"^[ \t]*\[\[ ## (\w+) ## \]\]", re.MULTILINE)
 _COMPLETED = "[[ ## completed ## ]]"
+_PLAIN = {"str": "", "int": "a single int", "float": "a single float", "bool": "a single bool"}
 _NOT_GIVEN = "(not given in this example)"
 
 
@@ -95,15 +94,16 @@ def _numbered(signature: type[Signature], *, inputs: bool) -> str:
 def _hint(signature: type[Signature], name: str) -> str:
     """What the model must know of an output's type, beyond its name."""
     field = signature.output_fields.get(name)
-    if field is None or field.annotation is str:
+    if field is None:
         return ""
     written = type_name(field.annotation)
     if written.startswith("Literal["):
         return f"        # exactly one of the values of {written}, nothing else"
-    if field.annotation in (int, float, bool):
-        return f"        # a single {written}"
-    schema = json.dumps(TypeAdapter(field.annotation).json_schema(), ensure_ascii=False)
-    return f"        # JSON that fits the schema {schema}"
+    plain = _PLAIN.get(written)
+    if plain is not None and not field.metadata:
+        return f"        # {plain}" if plain else ""
+    schema = json.dumps(type_adapter(signature, name).json_schema(), ensure_ascii=False)
+    return f"        # {plain or ('text' if written == 'str' else 'JSON')} that fits the schema {schema}"
 
 
 def _answer_format(signature: type[Signature]) -> str:

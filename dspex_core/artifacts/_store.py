@@ -35,7 +35,7 @@ class ArtifactStore:
         digest = hashlib.sha256(content).hexdigest()
         try:
             await self._store.put_async(_path(digest), content)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise ArtifactError(f"cannot write to the artifact store {self._url}: {_reason(error)}") from None
         return digest
 
@@ -51,7 +51,7 @@ class ArtifactStore:
             raise ArtifactError(
                 f"artifact {digest} is not in {self._url}: do client and workers share one DSPEX_ARTIFACTS?"
             ) from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise ArtifactError(f"cannot read from the artifact store {self._url}: {_reason(error)}") from None
         if hashlib.sha256(content).hexdigest() != digest:
             raise ArtifactError(f"artifact {digest} in {self._url} has been altered: delete it and start the run again")
@@ -67,7 +67,7 @@ def _open(url: str) -> "ObjectStore":
             folder.mkdir(parents=True, exist_ok=True)
             return LocalStore(prefix=folder)
         return from_url(url)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
         raise ConfigurationError(f"no artifact store at {url}: {_reason(error)}; check DSPEX_ARTIFACTS") from None
 
 

@@ -31,7 +31,7 @@ def cache_key(config: LMConfig, request: LMRequest, *, endpoint: str) -> str:
 
 
 class ResponseCache:
-    """Answers on disk, shared by all processes of this machine. A cache that fails is no cache: it warns and is skipped.
+    """Answers on disk, shared by all processes of this machine. One that fails is no cache: it warns and is skipped.
 
     Args:
         folder: Where it lies; by default "cache" in DSPEX_HOME.

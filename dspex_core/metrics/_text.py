@@ -2,7 +2,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 from dspex_core.errors import MetricError
 from dspex_core.record import Example, Prediction
@@ -48,10 +48,11 @@ def _pairs(example: Example, prediction: Prediction) -> list[tuple[list[Any], An
             f"nothing to compare: the labels are {', '.join(example.labels()) or 'none'}, "
             f"the prediction has {', '.join(prediction)}"
         )
-    return [
-        (list(value) if isinstance(value, (list, tuple)) else [value], prediction[name])
-        for name, value in labels.items()
-    ]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return [(_rights(value), prediction[name]) for name, value in labels.items()]
+
+
+def _rights(label: Any) -> list[Any]:
+    return list(cast("list[Any] | tuple[Any, ...]", label)) if isinstance(label, (list, tuple)) else [label]
 
 
 def _normal(value: Any) -> str:

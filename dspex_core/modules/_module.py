@@ -52,7 +52,7 @@ class Module:
 
     def named_predictors(self) -> dict[str, "Predict"]:
         """Every predictor in this module by its dotted name, in the order the parts were set."""
-        return {name: predictor for name, predictor in _walk(self, "", set())}
+        return dict(_walk(self, "", set()))
 
     def get_state(self) -> ProgramState:
         """Instructions, demos and LM of every predictor."""

@@ -95,7 +95,7 @@ class BootstrapFewShot(Optimizer):
         for trace in accepted:
             steps = trace.demos.get(name, [])
             if len(steps) > 1:
-                # A predictor called several times on one row shows one call: the last or, half the time, an earlier one.
+                # Of several calls on one row, one is shown: the last or, half the time, an earlier one.
                 rng = random.Random(f"{self.seed}/{trace.row}/{name}")  # noqa: S311 - repeatable by design
                 steps = [rng.choice(steps[:-1]) if rng.random() < 0.5 else steps[-1]]  # noqa: PLR2004 - half
             demos += steps

@@ -32,6 +32,10 @@ def OutputField(*, desc: str = "", **constraints: Any) -> Any:  # noqa: N802 - D
 class SignatureMeta(type(BaseModel)):
     """Gives signature classes readable properties: `Triage.instructions`, `Triage.output_fields`."""
 
+    def __hash__(cls) -> int:
+        # Classes are told apart by identity; said here for type checkers, which otherwise look at the instances.
+        return super().__hash__()
+
     @property
     def instructions(cls) -> str:
         """The task as told to the model: the class's docstring, or a sentence made of the field names."""
@@ -103,8 +107,9 @@ class Signature(BaseModel, metaclass=SignatureMeta):
         for name, field in cls.model_fields.items():
             if not is_nameable(field.annotation) or field.metadata:
                 raise SignatureError(
-                    f"field {name!r} of {cls.__name__}: the type {type_name(field.annotation)} with its constraints cannot "
-                    "be written down; keep the program in an importable module and name it as package.module:attribute"
+                    f"field {name!r} of {cls.__name__}: the type {type_name(field.annotation)} with its constraints "
+                    "cannot be written down; keep the program in an importable module and name it as "
+                    "package.module:attribute"
                 )
             role = _role_of(field) or "output"
             fields.append(
@@ -156,7 +161,7 @@ def signature_of(declaration: type[Signature] | str) -> type[Signature]:
         definitions = {name: (annotation, InputField()) for name, annotation in inputs.items()}
         definitions |= {name: (annotation, OutputField()) for name, annotation in outputs.items()}
         return _create("StringSignature", "", definitions)
-    if isinstance(declaration, SignatureMeta):
+    if isinstance(cast("Any", declaration), SignatureMeta) and declaration.model_fields:
         return declaration
     raise SignatureError(
         f"a signature is a Signature class or a string such as 'question -> answer', not {declaration!r}"
@@ -186,7 +191,7 @@ def _definitions(fields: dict[str, FieldInfo]) -> dict[str, tuple[Any, Any]]:
 
 def _role_of(field: FieldInfo) -> Role | None:
     extra = field.json_schema_extra
-    return cast("Role | None", extra.get(_ROLE)) if isinstance(extra, dict) else None
+    return cast("dict[str, Any]", extra).get(_ROLE) if isinstance(extra, dict) else None
 
 
 @lru_cache(maxsize=4096)

@@ -1,7 +1,7 @@
 """Types as text: how a field's type is written in string signatures, prompts and saved programs."""
 
 import ast
-import datetime
+import datetime as dt
 import types
 from typing import Any, Literal, Optional, Union, get_args, get_origin
 
@@ -18,9 +18,9 @@ _NAMED: dict[str, Any] = {
     "set": set,
     "Any": Any,
     "None": None,
-    "date": datetime.date,
-    "datetime": datetime.datetime,
-    "time": datetime.time,
+    "date": dt.date,
+    "datetime": dt.datetime,
+    "time": dt.time,
 }
 _NAMES = {value: name for name, value in _NAMED.items() if isinstance(value, type)}
 _GENERIC: dict[str, Any] = {
@@ -86,14 +86,20 @@ def _build(node: ast.expr, text: str) -> Any:
         case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
             return Literal[tuple(_literal(value, text) for value in _elements(values))]
         case ast.Subscript(value=ast.Name(id=name), slice=arguments) if name in _GENERIC:
-            built = tuple(_build(argument, text) for argument in _elements(arguments))
-            return _GENERIC[name][built if len(built) > 1 else built[0]]
+            return _parametrized(name, [_build(argument, text) for argument in _elements(arguments)], text)
         case _:
             known = ", ".join([*_NAMED, "Literal[…]", "Optional[…]"])
             raise SignatureError(
                 f"{ast.unparse(node)!r} in {text!r} is not a type a string signature can name ({known}); "
                 "declare a class Signature for other types"
             )
+
+
+def _parametrized(name: str, arguments: list[Any], text: str) -> Any:
+    try:
+        return _GENERIC[name][tuple(arguments) if len(arguments) != 1 else arguments[0]]
+    except TypeError as error:
+        raise SignatureError(f"{name}[…] in {text!r}: {error}") from None
 
 
 def _elements(node: ast.expr) -> list[ast.expr]:

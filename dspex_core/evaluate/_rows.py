@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from dspex_core.errors import LMError, LMRequestError, MetricError
+from dspex_core.errors import ConfigurationError, LMError, LMRequestError, MetricError
 from dspex_core.metrics import is_built_in, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
@@ -73,8 +73,9 @@ async def evaluate_rows(
         Results in the order of `rows`.
 
     Raises:
-        LMError: If a model could not be reached and `on_outage` is "raise", or the key or the model was refused. Rows in
-            flight are finished first, so that their answers are kept.
+        LMError: If a model could not be reached and `on_outage` is "raise", or the key or the model was refused. Rows
+            in flight are finished first, so that their answers are kept.
+        ConfigurationError: If there is no LM or no key.
         MetricError: If the metric raised or returned no score.
     """
     source = iter(rows)
@@ -85,7 +86,7 @@ async def evaluate_rows(
         for index, example in _until(source, defect):
             try:
                 result = await evaluate_row(program, index, example, metric, on_outage=on_outage)
-            except (LMError, MetricError) as error:
+            except (ConfigurationError, LMError, MetricError) as error:
                 defect.append(error)
                 return
             results.append(result)
@@ -106,11 +107,17 @@ async def evaluate_row(
         try:
             prediction = await program(**example.inputs())
         except Exception as error:
-            if is_outage(error) and (on_outage == "raise" or not getattr(error, "retryable", False)):
+            if is_outage(error) and not _may_be_recorded(error, on_outage):
                 raise
             score = None if is_outage(error) else 0.0
             return RowResult(row=index, score=score, error=describe(error), usage=meter.usage)
-        score = await apply_metric(metric, example, prediction, row=index)
+        try:
+            score = await apply_metric(metric, example, prediction, row=index)
+        except LMError as error:
+            if not _may_be_recorded(error, on_outage):
+                raise
+            outputs = prediction.to_dict()
+            return RowResult(row=index, score=None, prediction=outputs, error=describe(error), usage=meter.usage)
     return RowResult(
         row=index,
         score=score.value,
@@ -128,6 +135,7 @@ async def apply_metric(
     Raises:
         MetricError: If it raised or returned no score; names the row.
         LMError: If the metric asked a model that could not be reached.
+        ConfigurationError: If the metric asked a model, and there is no LM or no key.
     """
     try:
         if is_built_in(metric):
@@ -139,7 +147,7 @@ async def apply_metric(
         if inspect.isawaitable(verdict):
             verdict = await verdict
         return score_of(verdict, metric)
-    except LMError:
+    except (ConfigurationError, LMError):
         raise
     except MetricError as error:
         raise MetricError(f"row {row}: {error}") from None
@@ -162,14 +170,18 @@ def summary_of(results: Iterable[RowResult]) -> Evaluation:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error says something of the infrastructure and nothing of the program: it must never become a score."""
-    return isinstance(error, LMError) and not isinstance(error, LMRequestError)
+    """Whether an error is of the infrastructure or its set-up, not of the program: it must never become a score."""
+    return isinstance(error, (ConfigurationError, LMError)) and not isinstance(error, LMRequestError)
 
 
 def describe(error: BaseException) -> str:
     """An error as one line, free of keys: its class and its text."""
     text = " ".join(redacted(str(error)).split())
     return f"{type(error).__name__}: {text[:1000]}"
+
+
+def _may_be_recorded(error: Exception, on_outage: OnOutage) -> bool:
+    return on_outage == "record" and isinstance(error, LMError) and error.retryable
 
 
 def _until(source: Iterator[tuple[int, Example]], defect: list[Exception]) -> Iterator[tuple[int, Example]]:

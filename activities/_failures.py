@@ -8,6 +8,7 @@ from temporalio.exceptions import ApplicationError
 from dspex_core.errors import ArtifactError, DSPExError, LMError
 from dspex_core.evaluate import describe
 from dspex_core.redaction import redacted
+from dspex_core.seam import Payer, paying
 
 T = TypeVar("T")
 
@@ -23,8 +24,10 @@ async def reported(work: Callable[[], Awaitable[T]]) -> T:
     Raises:
         ApplicationError: Of the error's own type name and text, free of keys.
     """
+    info = activity.info()
     try:
-        return await work()
+        with paying(Payer(f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}")):
+            return await work()
     except DSPExError as error:
         wait = error.retry_after if isinstance(error, LMError) else None
         raise ApplicationError(
@@ -38,7 +41,7 @@ async def reported(work: Callable[[], Awaitable[T]]) -> T:
         raise ApplicationError(
             describe(error),
             type=type(error).__name__,
-            non_retryable=activity.info().attempt >= TRIES_OF_UNKNOWN_ERRORS,
+            non_retryable=info.attempt >= TRIES_OF_UNKNOWN_ERRORS,
         ) from None
 
 

@@ -129,11 +129,12 @@ class Subscription:
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
             self._arrived.clear()
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                yield EventsLost(count=lost)
-            while self._events:
-                yield self._events.popleft()
+            while self._events or self._lost:
+                if self._lost:
+                    lost, self._lost = self._lost, 0
+                    yield EventsLost(count=lost)
+                else:
+                    yield self._events.popleft()
             if self._closed:
                 return
             await self._arrived.wait()
@@ -160,5 +161,5 @@ def subscribe(*, buffer: int = 10_000) -> Generator[Subscription]:
 
 def publish(event: Event) -> None:
     """Hand an event to every subscriber."""
-    for subscription in _subscriptions:
+    for subscription in tuple(_subscriptions):
         subscription.deliver(event)

@@ -1,9 +1,9 @@
 """Example and Prediction: named values, as an author of programs sees them."""
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping
 from typing import Any, Self
 
-from dspex_core.errors import InputError
+from dspex_core.errors import DatasetError, InputError
 from dspex_core.usage import Usage
 
 
@@ -112,6 +112,23 @@ class Example(Record):
     def labels(self) -> dict[str, Any]:
         """All other fields: what a metric compares with."""
         return {name: value for name, value in self._fields.items() if name not in self.input_names}
+
+
+def require_inputs(examples: Iterable[Example], *, what: str) -> None:
+    """Refuse rows that a program cannot be called with.
+
+    Args:
+        examples: The rows.
+        what: What they are for, for the error.
+
+    Raises:
+        DatasetError: If `with_inputs` was not called on one; names the first.
+    """
+    for row, example in enumerate(examples):
+        try:
+            example.input_names  # noqa: B018 - raises if they are not known
+        except InputError as error:
+            raise DatasetError(f"{what}, row {row}: {error}") from None
 
 
 class Prediction(Record):

@@ -16,6 +16,7 @@ GRACE_SECONDS = 20.0
 """How long a worker that was told to stop lets its activities finish."""
 
 CONCURRENT_ACTIVITIES = 64
+STICKY_SECONDS = 3.0
 
 
 async def run_worker(server: Server, *, trust: Collection[str] = (), say: Callable[[str], None]) -> None:
@@ -42,6 +43,8 @@ async def run_worker(server: Server, *, trust: Collection[str] = (), say: Callab
         client,
         task_queue=settings.task_queue(),
         max_concurrent_activities=CONCURRENT_ACTIVITIES,
+        # A workflow whose worker was killed is given to another one this much later.
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_SECONDS),
         graceful_shutdown_timeout=timedelta(seconds=GRACE_SECONDS),
     )
     stop = _stop_on_signals(say)

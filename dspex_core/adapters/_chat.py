@@ -132,5 +132,5 @@ def _sections(answer: str) -> dict[str, str]:
     pieces = _HEADER.split(answer)
     sections: dict[str, str] = {}
     for name, text in zip(pieces[1::2], pieces[2::2], strict=True):
-        sections.setdefault(name, text.strip())
+        sections.setdefault(name, text.strip().removesuffix(_COMPLETED).rstrip())
     return sections

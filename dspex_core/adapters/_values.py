@@ -57,6 +57,6 @@ def _structured(text: str) -> Any:
     for read in (json.loads, ast.literal_eval):
         try:
             return read(stripped)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
     return stripped

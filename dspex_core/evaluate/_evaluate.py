@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 
-from dspex_core.errors import DatasetError, EvaluationError
+from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError
 from dspex_core.evaluate._rows import Callee, RowResult, evaluate_rows
 from dspex_core.metrics import resolve_metric
-from dspex_core.record import Example
+from dspex_core.record import Example, require_inputs
 from dspex_core.seam import MetricLike, percent
 from dspex_core.usage import Usage
 
@@ -43,6 +43,11 @@ class Evaluate:
         metric: A function, a built-in metric's name, or "package.module:function".
         concurrency: Rows in flight at once.
         max_errors: Stop with an error once more rows than this have failed; None never stops.
+
+    Raises:
+        DatasetError: If there are no rows, or one does not know its inputs.
+        ConfigurationError: If `concurrency` is below 1.
+        UnknownNameError: If no built-in metric has that name.
     """
 
     def __init__(
@@ -55,6 +60,9 @@ class Evaluate:
     ) -> None:
         if not devset:
             raise DatasetError("Evaluate: the data set has no rows")
+        require_inputs(devset, what="Evaluate")
+        if concurrency < 1:
+            raise ConfigurationError(f"Evaluate: concurrency is {concurrency}, but a row must be in flight at least")
         self.devset = devset
         self.metric = resolve_metric(metric)
         self.concurrency = concurrency
@@ -65,6 +73,7 @@ class Evaluate:
 
         Raises:
             EvaluationError: If more than `max_errors` rows failed, or none could be scored.
+            ConfigurationError: If there is no LM or no key.
             LMError: If the key or the model was refused.
             MetricError: If the metric raised or returned no score.
         """
@@ -79,15 +88,12 @@ class Evaluate:
                         f"the last was row {result.row}: {result.error}"
                     )
 
-        try:
-            results = await evaluate_rows(
-                program,
-                enumerate(self.devset),
-                self.metric,
-                concurrency=min(self.concurrency, len(self.devset)),
-                on_outage="record",
-                on_row=count,
-            )
-        except* EvaluationError as group:
-            raise group.exceptions[0] from None
+        results = await evaluate_rows(
+            program,
+            enumerate(self.devset),
+            self.metric,
+            concurrency=min(self.concurrency, len(self.devset)),
+            on_outage="record",
+            on_row=count,
+        )
         return EvaluationResult(results)

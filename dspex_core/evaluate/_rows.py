@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from dspex_core.errors import ConfigurationError, LMError, LMRequestError, MetricError
+from dspex_core.errors import ConfigurationError, EvaluationError, LMError, LMRequestError, MetricError
 from dspex_core.metrics import is_built_in, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
@@ -67,7 +67,7 @@ async def evaluate_rows(
         metric: What scores a prediction. A synchronous one of the user's runs in a thread.
         concurrency: Rows in flight at once.
         on_outage: What to do when a model cannot be reached after all retries.
-        on_row: Called with each result as it arrives.
+        on_row: Called with each result as it arrives; an EvaluationError that it raises ends the evaluation.
 
     Returns:
         Results in the order of `rows`.
@@ -86,12 +86,12 @@ async def evaluate_rows(
         for index, example in _until(source, defect):
             try:
                 result = await evaluate_row(program, index, example, metric, on_outage=on_outage)
-            except (ConfigurationError, LMError, MetricError) as error:
+                results.append(result)
+                if on_row is not None:
+                    on_row(result)
+            except (ConfigurationError, EvaluationError, LMError, MetricError) as error:
                 defect.append(error)
                 return
-            results.append(result)
-            if on_row is not None:
-                on_row(result)
 
     await _gather(work, concurrency)
     if defect:

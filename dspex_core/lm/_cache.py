@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import diskcache
+from pydantic import BaseModel
 
 from dspex_core.home import home
 from dspex_core.seam import LMConfig, LMRequest, LMResponse
@@ -30,6 +31,13 @@ def cache_key(config: LMConfig, request: LMRequest, *, endpoint: str) -> str:
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
 
+class CachedAnswer(BaseModel):
+    """An answer on disk, and the name of the work that paid for it; see `Payer`."""
+
+    response: LMResponse
+    paid_by: str = ""
+
+
 class ResponseCache:
     """Answers on disk, shared by all processes of this machine. One that fails is no cache: it warns and is skipped.
 
@@ -44,19 +52,19 @@ class ResponseCache:
             str(self._folder), size_limit=SIZE_LIMIT_BYTES, eviction_policy="least-recently-stored"
         )
 
-    def get(self, key: str) -> LMResponse | None:
+    def get(self, key: str) -> CachedAnswer | None:
         """The answer kept under a key, or None."""
         try:
             stored = self._store.get(key)
-            return None if stored is None else LMResponse.model_validate_json(cast("str", stored))
+            return None if stored is None else CachedAnswer.model_validate_json(cast("str", stored))
         except _ERRORS as error:
             self._warn(error)
             return None
 
-    async def put(self, key: str, response: LMResponse) -> None:
+    async def put(self, key: str, answer: CachedAnswer) -> None:
         """Keep an answer. It is on disk when this returns."""
         try:
-            await asyncio.to_thread(self._store.set, key, response.model_dump_json())
+            await asyncio.to_thread(self._store.set, key, answer.model_dump_json())
         except _ERRORS as error:
             self._warn(error)
 

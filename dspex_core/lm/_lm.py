@@ -6,10 +6,10 @@ from typing import Any
 import tenacity
 
 from dspex_core.errors import LMError
-from dspex_core.lm._cache import ResponseCache, cache_key
+from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config
-from dspex_core.lm._openai import OpenAIProvider
-from dspex_core.seam import LMConfig, LMRequest, LMResponse
+from dspex_core.lm._openai import DEFAULT_ENDPOINT, OpenAIProvider
+from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_payer
 from dspex_core.usage import Usage
 
 ATTEMPTS = 10
@@ -35,7 +35,8 @@ class LM:
     Args:
         model: Provider and model.
         api_key: The key, if not in the provider's usual variable. It stays in this object.
-        **options: The other fields of `LMConfig`: api_base, temperature, max_tokens, cache, timeout_seconds, concurrency.
+        **options: The other fields of `LMConfig`: api_base, temperature, max_tokens, cache, timeout_seconds and
+            concurrency.
 
     Raises:
         ConfigurationError: If an option does not fit.
@@ -57,6 +58,11 @@ class LM:
         """Whether a key was given in code, which no other process can know."""
         return self._api_key is not None
 
+    @property
+    def endpoint(self) -> str:
+        """Address that its calls go to."""
+        return self.config.api_base or DEFAULT_ENDPOINT
+
     def check(self) -> None:
         """Raise ConfigurationError if there is no key."""
         OpenAIProvider(self.config, self._api_key)
@@ -73,11 +79,13 @@ class LM:
         here = await self._on_this_loop()
         if not self.config.cache:
             return await self._ask(here, request)
-        key = cache_key(self.config, request, endpoint=here.provider.endpoint)
+        key = cache_key(self.config, request, endpoint=self.endpoint)
         cache = self._open_cache()
         known = cache.get(key)
+        payer = current_payer()
         if known is not None:
-            return _for_free(known)
+            booked = payer is not None and payer.books(key, paid_by=known.paid_by)
+            return known.response if booked else _for_free(known.response)
         joined = here.under_way.get(key)
         if joined is not None:
             return _for_free(await asyncio.shield(joined))
@@ -93,9 +101,13 @@ class LM:
         return f"LM({self.config.model!r})"
 
     async def _ask_once(self, here: _OnLoop, request: LMRequest, key: str, cache: ResponseCache) -> LMResponse:
+        payer = current_payer()
+
         async def ask() -> LMResponse:
             response = await self._ask(here, request)
-            await cache.put(key, response)
+            await cache.put(key, CachedAnswer(response=response, paid_by=payer.name if payer else ""))
+            if payer is not None:
+                payer.books(key, paid_by=payer.name)
             return response
 
         # A task of its own: if who asked first is cancelled, those who joined still get the answer.

@@ -1,4 +1,5 @@
 import copy
+import inspect
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -41,9 +42,18 @@ class Module:
 
         Returns:
             The prediction, with what it took in `.usage`.
+
+        Raises:
+            ProgramError: If `forward` is not `async`, or returns something else than a Prediction.
         """
         with metered() as meter:
-            prediction = await self.forward(**inputs)
+            answer: Any = self.forward(**inputs)
+            if not inspect.isawaitable(answer):
+                raise ProgramError(f"{type(self).__name__}.forward must be defined with `async def`")
+            prediction = await answer
+        if not isinstance(prediction, Prediction):
+            kind = type(cast("Any", prediction)).__name__
+            raise ProgramError(f"{type(self).__name__}.forward returned a {kind}, not a Prediction")
         return prediction.with_usage(meter.usage)
 
     def run(self, **inputs: Any) -> Prediction:

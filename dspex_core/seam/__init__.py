@@ -1,10 +1,13 @@
 """The seam between programs and the world: the Runtime protocol and the values that cross it."""
 
 from dspex_core.seam._context import (
+    Payer,
     UsageMeter,
     add_usage,
+    current_payer,
     current_runtime,
     metered,
+    paying,
     record_step,
     recorded_trace,
     scoped_runtime,
@@ -24,6 +27,7 @@ __all__ = [
     "Message",
     "Metric",
     "MetricLike",
+    "Payer",
     "PredictorState",
     "Program",
     "ProgramState",
@@ -35,8 +39,10 @@ __all__ = [
     "TraceStep",
     "UsageMeter",
     "add_usage",
+    "current_payer",
     "current_runtime",
     "metered",
+    "paying",
     "percent",
     "record_step",
     "recorded_trace",

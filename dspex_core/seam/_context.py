@@ -10,6 +10,7 @@ from dspex_core.usage import Usage
 _scoped: ContextVar[Runtime | None] = ContextVar("dspex_runtime", default=None)
 _default: list[Runtime] = []
 _trace: ContextVar[list[TraceStep] | None] = ContextVar("dspex_trace", default=None)
+_payer: ContextVar["Payer | None"] = ContextVar("dspex_payer", default=None)
 _meters: ContextVar[tuple["UsageMeter", ...]] = ContextVar("dspex_usage_meters", default=())
 
 
@@ -18,6 +19,43 @@ class UsageMeter:
 
     def __init__(self) -> None:
         self.usage = Usage()
+
+
+class Payer:
+    """A piece of work that is tried again if its process dies, such as an activity, and what it has paid for.
+
+    An answer that an earlier try paid for comes from the cache in the next one; booked to the same payer, it still
+    counts as the call it was, and a run's usage is that of an undisturbed one.
+
+    Args:
+        name: The same in every try of this work, and of no other.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._booked: set[str] = set()
+
+    def books(self, key: str, *, paid_by: str) -> bool:
+        """Whether an answer is to be booked as a call of this work: it paid for it, and has not booked it yet."""
+        if paid_by != self.name or key in self._booked:
+            return False
+        self._booked.add(key)
+        return True
+
+
+def current_payer() -> Payer | None:
+    """Who pays for calls made now."""
+    return _payer.get()
+
+
+@contextmanager
+def paying(payer: Payer) -> Generator[Payer]:
+    """Book the calls of the block to a payer."""
+    token = _payer.set(payer)
+    try:
+        yield payer
+    finally:
+        _payer.reset(token)
 
 
 def current_runtime() -> Runtime:

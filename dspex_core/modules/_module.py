@@ -52,7 +52,7 @@ class Module:
                 raise ProgramError(f"{type(self).__name__}.forward must be defined with `async def`")
             prediction = await answer
         if not isinstance(prediction, Prediction):
-            kind = type(cast("Any", prediction)).__name__
+            kind = type(prediction).__name__
             raise ProgramError(f"{type(self).__name__}.forward returned a {kind}, not a Prediction")
         return prediction.with_usage(meter.usage)
 

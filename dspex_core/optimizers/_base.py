@@ -3,9 +3,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError
 from dspex_core.events import CandidateEvaluated, OptimizerFinished, OptimizerStarted, PhaseStarted, UsageAdded
+from dspex_core.record import require_inputs
 from dspex_core.seam import (
     Dataset,
     Evaluation,
@@ -122,8 +124,9 @@ class Search(Generic[P]):
         return traces
 
     async def labeled_demos(self, rows: Sequence[int]) -> tuple[dict[str, Any], ...]:
-        """Training rows as demos."""
-        return tuple(row.to_dict() for row in await self.runtime.rows(self.trainset, rows))
+        """Training rows as demos, in JSON's terms, as a candidate is kept and as a stored data set gives them."""
+        examples = await self.runtime.rows(self.trainset, rows)
+        return tuple(to_jsonable_python(example.to_dict(), fallback=str) for example in examples)
 
     def phase(self, name: str, *, detail: str = "") -> None:
         """Tell what comes next."""
@@ -248,6 +251,9 @@ class Optimizer(BaseModel):
             raise DatasetError("the training set has no rows")
         if valset is not None and not len(valset):
             raise DatasetError("the validation set has no rows")
+        for what, dataset in (("training set", trainset), ("validation set", valset)):
+            if isinstance(dataset, Sequence):
+                require_inputs(dataset, what=what)
         if valset is not None and self.metric is None:
             raise ConfigurationError(f"{type(self).__name__} needs a metric to score the validation set with")
         predictors = student.get_state().predictors

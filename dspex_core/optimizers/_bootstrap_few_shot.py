@@ -81,6 +81,7 @@ class BootstrapFewShot(Optimizer):
         rng = random.Random(self.seed)  # noqa: S311 - repeatable by design
         used = {trace.row for trace in accepted}
         rest = [row for row in range(len(search.trainset)) if row not in used]
+        random.Random(self.seed).shuffle(rest)  # noqa: S311 - as above
         state = search.student.get_state()
         demos: dict[str, tuple[dict[str, Any], ...]] = {}
         for name in state.predictors:

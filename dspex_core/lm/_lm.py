@@ -1,7 +1,7 @@
 import asyncio
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import tenacity
 
@@ -100,6 +100,10 @@ class LM:
     def __repr__(self) -> str:
         return f"LM({self.config.model!r})"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Programs are copied often, and one that holds an LM means this one, with its connections.
+        return self
+
     async def _ask_once(self, here: _OnLoop, request: LMRequest, key: str, cache: ResponseCache) -> LMResponse:
         payer = current_payer()
 
@@ -124,7 +128,7 @@ class LM:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, LMError) and error.retryable),
             wait=_wait,
-            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(PATIENCE_SECONDS),
+            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(PATIENCE_SECONDS),
             reraise=True,
         )
         async for attempt in retrying:

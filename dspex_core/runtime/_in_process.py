@@ -21,7 +21,6 @@ from dspex_core.seam import (
     RowTrace,
     TraceRequest,
     add_usage,
-    percent,
     scoped_runtime,
 )
 from dspex_core.usage import Usage
@@ -72,14 +71,14 @@ class InProcessRuntime:
     async def evaluate(self, program: Program, dataset: Dataset, *, metric: MetricLike) -> Evaluation:
         """Score a program here, publishing progress as rows are done."""
         examples = _at_hand(dataset)
-        scores: list[float] = []
-        usage = Usage()
+        done, total, usage = 0, 0.0, Usage()
 
         def tell(result: RowResult) -> None:
-            nonlocal usage
-            scores.append(result.score or 0.0)
+            nonlocal done, total, usage
+            done += 1
+            total += result.score or 0.0
             usage += result.usage
-            events.publish(events.RowsEvaluated(rows=len(scores), score=percent(scores), usage=usage))
+            events.publish(events.RowsEvaluated(rows=done, score=round(100 * total / done, 2), usage=usage))
 
         with scoped_runtime(self):
             results = await evaluate_rows(
@@ -103,14 +102,16 @@ class InProcessRuntime:
         module = _runnable(program)
         metric = None if request.metric is None else resolve_metric(request.metric)
         lm = self._lm if request.lm is None else self._lm_for(request.lm)
-        runtime = InProcessRuntime(lm, lm_for=self._lm_for, rollout=request.rollout)
+        # A metric that asks a model judges every rollout alike.
+        judging = InProcessRuntime(lm, lm_for=self._lm_for)
+        running = InProcessRuntime(lm, lm_for=self._lm_for, rollout=request.rollout)
         slots = asyncio.Semaphore(self._rows_in_flight(len(examples)))
 
         async def one(row: int, example: Example) -> RowTrace:
             async with slots:
-                return await trace_row(module, row, example, metric, threshold=request.threshold)
+                return await trace_row(running, module, row, example, metric=metric, threshold=request.threshold)
 
-        with scoped_runtime(runtime):
+        with scoped_runtime(judging):
             tasks = [asyncio.ensure_future(one(*pair)) for pair in zip(request.rows, examples, strict=True)]
             # All are awaited even if one fails, so that answers under way are kept.
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,13 +6,15 @@ from dspex_core.errors import MetricError
 from dspex_core.evaluate import apply_metric, describe, is_outage
 from dspex_core.modules import Module, Predict
 from dspex_core.record import Example
-from dspex_core.seam import Metric, RowTrace, TraceStep, metered, recorded_trace
+from dspex_core.seam import Metric, RowTrace, Runtime, TraceStep, metered, recorded_trace, scoped_runtime
 
 
 async def trace_row(
-    program: Module, row: int, example: Example, metric: Metric | None, *, threshold: float | None
+    runtime: Runtime, program: Module, row: int, example: Example, *, metric: Metric | None, threshold: float | None
 ) -> RowTrace:
     """Run one training row and keep the steps as demos, with the row itself left out of the program's demos.
+
+    The program runs on the runtime given, the metric on the one in force.
 
     Raises:
         LMError: If a model could not be reached.
@@ -22,7 +24,8 @@ async def trace_row(
     names = {id(predictor): name for name, predictor in student.named_predictors().items()}
     with metered() as meter, recorded_trace() as steps:
         try:
-            prediction = await student(**example.inputs())
+            with scoped_runtime(runtime):
+                prediction = await student(**example.inputs())
             accepted = True
             if metric is not None:
                 score = (await apply_metric(metric, example, prediction, row=row, trace=steps)).value

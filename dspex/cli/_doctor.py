@@ -1,0 +1,111 @@
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from dspex import settings
+from dspex.cli._shell import tell, tell_json
+from dspex.client import Client
+from dspex.devserver import configured_server, running_dev_server
+from dspex_core.artifacts import ArtifactStore
+from dspex_core.errors import DSPExError, ServerUnavailableError
+from dspex_core.home import home
+
+_PACKAGES = ("temporalio", "pydantic", "openai", "diskcache", "obstore", "structlog")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        what: Its name.
+        ok: Whether it is as it should be; None if it is merely not there.
+        found: What was found; never a secret.
+        advice: What to do about it.
+    """
+
+    what: str
+    ok: bool | None
+    found: str
+    advice: str = ""
+
+
+async def examine(*, as_json: bool) -> None:
+    """Look at what DSPEx needs, and tell what is there and what to do about what is not."""
+    findings = [_python(), *_packages(), _home(), await _artifacts(), _temporal_command(), *await _server(), _key()]
+    if as_json:
+        tell_json(
+            {"ok": all(finding.ok is not False for finding in findings), "findings": [asdict(f) for f in findings]}
+        )
+        return
+    marks = {True: "ok", False: "!!", None: "--"}
+    for finding in findings:
+        tell(f"{marks[finding.ok]}  {finding.what:<18} {finding.found}")
+        if finding.advice:
+            tell(f"{'':<23}{finding.advice}")
+
+
+def _python() -> Finding:
+    return Finding("Python", sys.version_info >= (3, 11), f"{platform.python_version()} ({sys.executable})")
+
+
+def _packages() -> list[Finding]:
+    found: list[Finding] = []
+    for package in ("dspex", *_PACKAGES):
+        try:
+            found.append(Finding(package, ok=True, found=version(package)))
+        except PackageNotFoundError:
+            found.append(Finding(package, ok=False, found="not installed", advice="install dspex again"))
+    return found
+
+
+def _home() -> Finding:
+    try:
+        return Finding("DSPEX_HOME", ok=True, found=str(home()))
+    except DSPExError as error:
+        return Finding("DSPEX_HOME", ok=False, found=str(error))
+
+
+async def _artifacts() -> Finding:
+    try:
+        url = settings.artifacts_url()
+        await ArtifactStore(url).put(b"dspex doctor")
+    except DSPExError as error:
+        return Finding("artifact store", ok=False, found=str(error))
+    return Finding("artifact store", ok=True, found=url)
+
+
+def _temporal_command() -> Finding:
+    cached = home() / "bin" / "temporal"
+    found = shutil.which("temporal") or (str(cached) if cached.exists() else None)
+    if found:
+        return Finding("temporal command", ok=True, found=found)
+    how = "the first `dspex up` or `make demo` downloads or builds it"
+    return Finding("temporal command", ok=None, found="none yet", advice=how)
+
+
+async def _server() -> list[Finding]:
+    try:
+        server = await configured_server() or await running_dev_server()
+        if server is None:
+            advice = "`dspex up` starts one; `dspex compile` starts one for its own duration; or set TEMPORAL_ADDRESS"
+            return [Finding("Temporal server", ok=None, found="none is running", advice=advice)]
+        client = await Client.connect(server)
+        working = await client.has_worker()
+    except ServerUnavailableError as error:
+        return [Finding("Temporal server", ok=False, found=str(error))]
+    found = Finding(
+        "Temporal server", ok=True, found=f"{server.address} ({server.origin}), namespace {server.namespace}"
+    )
+    advice = "" if working else "start one: dspex worker"
+    worker = Finding("worker", ok=working or None, found=f"task queue {client.task_queue}", advice=advice)
+    return [found, worker]
+
+
+def _key() -> Finding:
+    if os.environ.get("OPENAI_API_KEY"):
+        return Finding("OPENAI_API_KEY", ok=True, found="set")
+    return Finding("OPENAI_API_KEY", ok=None, found="not set", advice="openai/… models need it")

@@ -49,8 +49,17 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which ones; by default all: {', '.join(ROWS)}")
-    parser.add_argument("--repeats", type=int, default=3, help="how often each side is measured, in turns")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", choices=[*ROWS], help=f"which ones; by default all: {', '.join(ROWS)}"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        choices=range(1, 100),
+        default=3,
+        metavar="N",
+        help="how often each side is measured, in turns",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every sample there")
     return parser
 

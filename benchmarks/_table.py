@@ -4,6 +4,8 @@ from statistics import median
 from benchmarks._measure import Measure
 
 _HEADER = ("row", "what", "unit", "DSPEx", "DSPy", "DSPEx is")
+_ALIKE = 1.05
+"""Ratios up to this are noise on a machine that does other things too."""
 
 
 def table(measures: Sequence[Measure]) -> str:
@@ -14,10 +16,16 @@ def table(measures: Sequence[Measure]) -> str:
 
 
 def _cells(measure: Measure) -> tuple[str, ...]:
-    times = measure.times_better
-    verdict = "" if times is None else f"{times:.3g}x better" if times >= 1 else f"{1 / times:.3g}x worse"
     ours, dspy = (_number(samples) for samples in (measure.ours, measure.dspy))
-    return measure.row, measure.what, measure.unit, ours, dspy, verdict
+    return measure.row, measure.what, measure.unit, ours, dspy, _verdict(measure.times_better)
+
+
+def _verdict(times_better: float | None) -> str:
+    if times_better is None:
+        return ""
+    if 1 / _ALIKE <= times_better <= _ALIKE:
+        return "alike"
+    return f"{times_better:.3g}x better" if times_better > 1 else f"{1 / times_better:.3g}x worse"
 
 
 def _number(samples: tuple[float, ...]) -> str:

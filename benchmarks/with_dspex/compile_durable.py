@@ -8,8 +8,8 @@ from benchmarks.with_dspex._triage import MODEL, Triage, examples
 from dspex import Client
 from dspex.devserver import dev_server
 from dspex.worker import WorkerProcess
-from dspex_core import LM, Predict
-from dspex_core.optimizers import BootstrapFewShot
+from dspex_core import LM, Example, Module, Predict
+from dspex_core.optimizers import BootstrapFewShot, CompileResult
 
 
 def say(line: str) -> None:
@@ -27,12 +27,15 @@ async def main() -> None:
         await Client.connect(server) as client,
     ):
         up_seconds = time.perf_counter() - start
-        small = {"trainset": examples(8, first=9000), "valset": examples(4, first=9500)}
-        await (await client.compile(Predict(Triage), optimizer=optimizer, lm=lm, **small)).result()
+
+        async def compiled(train: list[Example], dev: list[Example]) -> CompileResult[Module]:
+            run = await client.compile(Predict(Triage), optimizer=optimizer, trainset=train, valset=dev, lm=lm)
+            return await run.result()
+
+        await compiled(examples(8, first=9000), examples(4, first=9500))
         train, dev = examples(options["train"]), examples(options["dev"], first=options["train"])
         start = time.perf_counter()
-        run = await client.compile(Predict(Triage), optimizer=optimizer, trainset=train, valset=dev, lm=lm)
-        result = await run.result()
+        result = await compiled(train, dev)
         seconds = time.perf_counter() - start
     report(
         up_seconds=up_seconds,

@@ -5,17 +5,28 @@ from benchmarks._child import given, report
 from benchmarks.with_dspex._triage import MODEL, Triage, examples
 from dspex_core import LM, Evaluate, Predict, using
 
+FIRST_DEMO = 50_000
+
 
 async def main() -> None:
     options = given()
     program = Predict(Triage)
+    demos = tuple(example.to_dict() for example in examples(options["demos"], first=FIRST_DEMO))
+    program = program.with_state(program.get_state().with_demos({"self": demos}))
     evaluate = Evaluate(examples(options["rows"]), "exact_match", concurrency=options["in_flight"])
     with using(lm=LM(MODEL, api_base=options["api_base"], cache=options["cache"])):
         await program(message="a first message, so that connections and imports are there")
         start, cpu = time.perf_counter(), time.process_time()
         result = await evaluate(program)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    report(seconds=seconds, cpu_seconds=cpu, score=result.score, errors=len(result.errors))
+        again = await timed_again(evaluate, program) if options["cache"] else 0.0
+    report(seconds=seconds, cpu_seconds=cpu, again_seconds=again, score=result.score, errors=len(result.errors))
+
+
+async def timed_again(evaluate: Evaluate, program: Predict) -> float:
+    start = time.perf_counter()
+    await evaluate(program)
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -51,7 +51,9 @@ def _stop_with_parent() -> None:
     """End this process when its parent goes: the pipe on standard input then closes."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: a thread that waits in its buffer breaks the interpreter's own ending.
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

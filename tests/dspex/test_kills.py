@@ -1,0 +1,139 @@
+"""Killing anything at any time: the run goes on to the result of an undisturbed one, and finished calls stay finished."""
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+from conftest import in_environment, own_platform
+
+from dspex import Client
+from dspex_core.optimizers import BootstrapFewShot
+from dspex_core.testing import conformance_program, conformance_rows
+
+pytestmark = pytest.mark.slow
+
+OPTIMIZER = BootstrapFewShot(metric="exact_match")
+IN_FLIGHT = 4
+CALLS = 64 + 64 + 4
+"""Baseline, candidate, and at least the demos' calls."""
+
+
+def platform_of(background, folder, **provider):
+    return own_platform(background, folder, latency_ms=120, **provider)
+
+
+async def compiled(client, platform, run_id):
+    return await client.compile(
+        conformance_program(),
+        optimizer=OPTIMIZER,
+        trainset=conformance_rows(40),
+        valset=conformance_rows(64, start=40),
+        lm=platform.lm(concurrency=IN_FLIGHT),
+        id=run_id,
+    )
+
+
+async def until_requests(platform, count):
+    while (await asyncio.to_thread(platform.provider.stats)).requests < count:
+        await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(background, tmp_path_factory):
+    """Program, scores and calls of the same run with nothing killed."""
+
+    async def result(platform):
+        async with await Client.connect() as client:
+            run = await compiled(client, platform, "undisturbed")
+            return await run.result()
+
+    with platform_of(background, tmp_path_factory.mktemp("undisturbed")) as platform, platform.worker():
+        with in_environment(platform.variables):
+            return background.call(result(platform))
+
+
+def assert_the_same(result, undisturbed, platform, kills):
+    assert result.program.get_state() == undisturbed.program.get_state()
+    assert [c.score for c in result.candidates] == [c.score for c in undisturbed.candidates]
+    assert result.usage.lm_calls == undisturbed.usage.lm_calls
+    stats = platform.provider.stats()
+    assert stats.distinct == undisturbed.usage.lm_calls
+    assert stats.requests - stats.distinct <= IN_FLIGHT * kills
+
+
+async def test_a_worker_killed_three_times_on_the_way_costs_only_the_calls_in_flight(
+    background, tmp_path, undisturbed, monkeypatch
+):
+    with platform_of(background, tmp_path) as platform, platform.worker() as worker:
+        for name, value in platform.variables.items():
+            monkeypatch.setenv(name, value)
+        async with await Client.connect() as client:
+            run = await compiled(client, platform, "worker-kills")
+            for share in (0.25, 0.5, 0.75):
+                await until_requests(platform, share * CALLS)
+                before = worker.pid
+                worker.kill()
+                while worker.pid == before:
+                    await asyncio.sleep(0.02)
+            assert_the_same(await run.result(), undisturbed, platform, kills=3)
+
+
+async def test_a_killed_server_comes_back_with_its_state_and_the_run_goes_on(
+    background, tmp_path, undisturbed, monkeypatch
+):
+    with platform_of(background, tmp_path) as platform, platform.worker():
+        for name, value in platform.variables.items():
+            monkeypatch.setenv(name, value)
+        async with await Client.connect() as client:
+            run = await compiled(client, platform, "server-kill")
+            await until_requests(platform, 0.5 * CALLS)
+            kill_server(platform)
+            result = await result_despite_outage(run)
+            assert_the_same(result, undisturbed, platform, kills=0)
+
+
+async def test_server_and_worker_killed_at_once_cost_only_the_calls_in_flight(
+    background, tmp_path, undisturbed, monkeypatch
+):
+    with platform_of(background, tmp_path) as platform, platform.worker() as worker:
+        for name, value in platform.variables.items():
+            monkeypatch.setenv(name, value)
+        async with await Client.connect() as client:
+            run = await compiled(client, platform, "both-killed")
+            await until_requests(platform, 0.5 * CALLS)
+            kill_server(platform)
+            worker.kill()
+            assert_the_same(await result_despite_outage(run), undisturbed, platform, kills=1)
+
+
+async def test_a_run_with_no_worker_waits_and_says_so(background, tmp_path, monkeypatch):
+    with platform_of(background, tmp_path) as platform:
+        for name, value in platform.variables.items():
+            monkeypatch.setenv(name, value)
+        async with await Client.connect() as client:
+            run = await compiled(client, platform, "lonely")
+            status = await run.status()
+            assert status.status == "queued"
+            with platform.worker():
+                assert (await run.result()).score > 0
+
+
+def kill_server(platform):
+    import json
+
+    record = json.loads((platform.state_dir / "server.json").read_text())
+    os.kill(record["pid"], signal.SIGKILL)
+
+
+async def result_despite_outage(run):
+    """The result, asked for again while the server is away, as a person would."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            return await run.result()
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)

@@ -1,0 +1,64 @@
+from typing import ClassVar
+
+import pytest
+
+from dspex_core.optimizers import OPTIMIZERS, BootstrapFewShot
+from dspex_core.testing import check_optimizer, conformance_program, conformance_rows
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+async def test_an_optimizer_gives_the_same_on_both_runtimes(name, platform, client):
+    async def durably(optimizer, program, trainset, valset):
+        run = await client.compile(
+            program, optimizer=optimizer, trainset=trainset, valset=valset, lm=platform.lm(), chunk_rows=3
+        )
+        return await run.result()
+
+    optimizer = OPTIMIZERS[name](metric="exact_match", seed=3)
+    # Without its cache: a model asked anew each time would give a difference away.
+    trajectory = await check_optimizer(optimizer, platform.lm(cache=False), elsewhere=durably)
+    assert trajectory.score > trajectory.candidates[0][2]
+
+
+async def test_an_optimizer_that_heeds_no_seed_is_found_out(platform):
+    class Careless(BootstrapFewShot):
+        drawn: ClassVar = []
+
+        async def search(self, search):
+            self.drawn.append(len(self.drawn))
+            state = search.student.get_state()
+            demos = {name: ({"text": "x", "topic": str(self.drawn)},) for name in state.predictors}
+            await search.evaluate(state.with_demos(demos), "careless")
+            return state
+
+    with pytest.raises(AssertionError, match="one seed gives one result"):
+        await check_optimizer(Careless(metric="exact_match"), platform.lm())
+
+
+async def test_two_seeds_draw_two_sets_of_demos(platform):
+    results = [
+        await check_optimizer(OPTIMIZERS["labeled_few_shot"](metric="exact_match", k=4, seed=seed), platform.lm())
+        for seed in (0, 1)
+    ]
+    assert results[0].candidates[1][1] != results[1].candidates[1][1]
+
+
+async def test_a_program_of_two_predictors_of_a_users_own_compiles_alike_on_both(platform, client):
+    import shop_app
+
+    from dspex_core.runtime import using
+
+    trainset, valset = conformance_rows(24), conformance_rows(12, start=24)
+    optimizer = BootstrapFewShot(metric=shop_app.lenient, metric_threshold=0.9, max_rounds=2)
+    with using(lm=platform.lm(cache=False)):
+        here = await optimizer.compile(shop_app.Router(), trainset=trainset, valset=valset)
+    run = await client.compile(
+        shop_app.Router(), optimizer=optimizer, trainset=trainset, valset=valset, lm=platform.lm()
+    )
+    there = await run.result()
+    assert there.program.get_state() == here.program.get_state()
+    assert [candidate.score for candidate in there.candidates] == [candidate.score for candidate in here.candidates]
+    assert set(here.program.get_state().predictors) == {"summary", "topic"}
+    assert conformance_program().get_state() != here.program.get_state()

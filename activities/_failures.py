@@ -36,7 +36,7 @@ async def reported(work: Callable[[], Awaitable[T]]) -> T:
             non_retryable=not is_curable(error),
             next_retry_delay=timedelta(seconds=wait) if wait else None,
         ) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a user's code may raise anything
         # `from None`: a cause may quote a request, and a history keeps it.
         raise ApplicationError(
             describe(error),

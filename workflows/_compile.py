@@ -48,7 +48,7 @@ class CompileRun:
         workflow.set_current_details(details_of(self._progress))
         # Each upsert is an event in the history: only what an operator sorts by, and only when it changes.
         if self._input.searchable and _sorted_by(before) != _sorted_by(self._progress):
-            workflow.upsert_search_attributes(self._attributes())
+            workflow.upsert_search_attributes(self._attributes())  # pyright: ignore[reportUnknownMemberType]
 
     def _attributes(self) -> list[SearchAttributeUpdate[Any]]:
         progress = self._progress

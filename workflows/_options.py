@@ -25,7 +25,7 @@ class ActivityOptions(TypedDict):
 
 
 def activity_options() -> ActivityOptions:
-    """Options of every activity: an outage of a provider is waited out for a day, and what cannot be cured fails at once.
+    """Options of every activity: an outage is waited out for a day, and what waiting cannot cure fails at once.
 
     Which errors are worth another try is decided where they are raised, in the activities.
     """

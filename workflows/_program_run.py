@@ -14,8 +14,10 @@ PROGRAM_RUN = "ProgramRun"
 
 @workflow.defn(name=PROGRAM_RUN)
 class ProgramRun:
-    """Runs a program once. Built-in modules run in the workflow, each model call an activity of its own; a user's own
-    class runs in one activity, where no rule of determinism touches it.
+    """Runs a program once.
+
+    Built-in modules run in the workflow, each model call an activity of its own; a user's own class runs in one
+    activity, where no rule of determinism touches it.
     """
 
     @workflow.run

@@ -101,7 +101,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
 
 
 @app.command(name="eval")
-def eval_command(
+def eval_command(  # noqa: PLR0917 - one parameter an option
     program: Annotated[str, typer.Option(help="A saved program.")],
     data: Annotated[str, typer.Option(help="Rows to score on.")],
     lm: Model,

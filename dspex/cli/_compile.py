@@ -48,10 +48,8 @@ async def compile_program(job: CompileJob) -> None:
             client = await _client(job, stack)
         except ServerSetupError as error:
             say(f"{error}")
-            say(
-                "going on in this process: a second start finds every answer so far in the cache, but nothing watches or"
-            )
-            say("outlives this command; `dspex doctor` says how to get a Temporal server")
+            say("going on in this process: a second start finds every answer so far in the cache,")
+            say("but no run outlives this command; `dspex doctor` says how to get a Temporal server")
             await _in_process(job)
             return
         run = await client.compile(

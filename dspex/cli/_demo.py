@@ -2,7 +2,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -16,7 +16,7 @@ from dspex_core import events
 from dspex_core.errors import ServerSetupError
 from dspex_core.evaluate import Evaluate
 from dspex_core.home import home
-from dspex_core.lm import LM
+from dspex_core.lm import LM, ResponseCache
 from dspex_core.modules import Module, Predict
 from dspex_core.optimizers import BootstrapFewShot, CompileResult
 from dspex_core.record import Example
@@ -142,8 +142,7 @@ async def _watch_and_kill(
             pid = worker.pid
             worker.kill()
             # Read once the process is gone, so that nothing is on its way to the disk any more.
-            while _is_alive(pid):
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(_until_gone, pid)
             kill = _Kill(provider.stats().requests, _answers_on_disk() - answers_before)
             view.say(
                 f"killed the worker (kill -9, process {pid}) at row {progress.rows_done} of {rows}; starting another"
@@ -190,18 +189,16 @@ def _tell(
 
 
 def _answers_on_disk() -> int:
-    import diskcache  # noqa: PLC0415 - only to count
-
-    with diskcache.Cache(str(home() / "cache")) as cache:
-        return len(cache)
+    return len(ResponseCache())
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _until_gone(pid: int) -> None:
+    while True:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
 
 
 def _signature() -> type:
@@ -221,7 +218,7 @@ def _examples(rows: list[dict[str, str]]) -> list[Example]:
 
 
 @contextmanager
-def _stand_in_key() -> Iterator[None]:
+def _stand_in_key() -> Generator[None]:
     """A key for the stand-in model, for as long as the demo runs: the user's own is neither needed nor sent to it."""
     own = os.environ.get(_KEY_VARIABLE)
     os.environ[_KEY_VARIABLE] = "stand-in-for-the-demo"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -47,7 +48,10 @@ def fail(error: BaseException) -> NoReturn:
     """End the process with one line about what went wrong: status 2 if the input was to blame, else 1."""
     cause = innermost(error)
     say(f"error: {' '.join(str(cause).split())}")
-    sys.exit(BAD_INPUT if isinstance(cause, InputError) else FAILED)
+    sys.stdout.flush()
+    # Not sys.exit: a Temporal client that could not connect still tries to, in a thread that the interpreter's own
+    # ending would trip over.
+    os._exit(BAD_INPUT if isinstance(cause, InputError) else FAILED)
 
 
 def innermost(error: BaseException) -> BaseException:

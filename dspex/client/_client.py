@@ -45,7 +45,7 @@ class RunSummary:
 
 
 class Client:
-    """Starts and finds durable runs. Make one with `Client.connect` or `Client.dev`, and close it, or use `async with`."""
+    """Starts and finds durable runs. Made by `Client.connect` or `Client.dev`; close it, or use `async with`."""
 
     def __init__(self, connection: Connection, plugin: DSPExPlugin, task_queue: str) -> None:
         self._connection = connection
@@ -67,7 +67,7 @@ class Client:
         found = server or await configured_server() or await running_dev_server()
         if found is None:
             raise ServerUnavailableError(
-                "no Temporal server: set TEMPORAL_ADDRESS, or start a dev server with `dspex up` (in code: Client.dev())"
+                "no Temporal server: set TEMPORAL_ADDRESS, or start one with `dspex up` (in code: Client.dev())"
             )
         plugin = DSPExPlugin()
         try:
@@ -91,7 +91,7 @@ class Client:
             server = await stack.enter_async_context(dev_server(say or _silent))
             client = await cls.connect(server)
             await stack.enter_async_context(WorkerProcess(server, trust=trust))
-            client._owned = stack.pop_all()
+            client._owned = stack.pop_all()  # noqa: SLF001 - the same class
             return client
 
     @property
@@ -310,8 +310,8 @@ def _imported(path: str) -> Module:
 def _config(lm: LM) -> LMConfig:
     if lm.has_own_key:
         raise ConfigurationError(
-            f"{lm!r} was given its key in code, and a key never leaves its process: set it in the workers' environment, "
-            "and make the LM without api_key"
+            f"{lm!r} was given its key in code, and a key never leaves its process: "
+            "set it in the workers' environment, and make the LM without api_key"
         )
     return lm.config
 

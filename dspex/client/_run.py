@@ -1,9 +1,10 @@
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import tenacity
 from temporalio.client import (
     Client as TemporalClient,
 )
@@ -26,7 +27,12 @@ from dspex_core.optimizers import OPTIMIZERS, CompileResult
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
 
+T = TypeVar("T")
+
 POLL_SECONDS = 0.3
+PATIENCE_SECONDS = 60.0
+"""How long a server may be away before its absence is an error."""
+_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 QUERY_SECONDS = 5.0
 UNTOUCHED_EVENTS = 2
 """Events in the history of a run that no worker has seen yet: it was started, and a task was scheduled."""
@@ -86,11 +92,11 @@ class Run:
         """The result as it was written down, for which no code of the program's is needed. Raises as `result` does."""
         handle = self._connection.temporal.get_workflow_handle(self.id, result_type=workflows.CompileOutput)
         try:
-            return await handle.result()
+            return await _patiently(handle.result)
         except WorkflowFailureError as error:
             raise RunFailedError(f"run {self.id} {failure_of(error)}") from None
         except RPCError as error:
-            raise self._rpc_error(error) from None
+            raise rpc_error(error, self.id) from None
 
     async def status(self) -> RunStatus:
         """Where the run stands, as well as can be known.
@@ -99,9 +105,9 @@ class Run:
             RunNotFoundError: If there is no run of this id.
         """
         try:
-            description = await self._handle.describe()
+            description = await _patiently(self._handle.describe)
         except RPCError as error:
-            raise self._rpc_error(error) from None
+            raise rpc_error(error, self.id) from None
         status = status_of(description.status)
         if status == "running" and description.history_length <= UNTOUCHED_EVENTS:
             status = "queued"
@@ -165,13 +171,21 @@ class Run:
 
     async def _failure(self) -> str:
         try:
-            await self._handle.result()
+            await _patiently(self._handle.result)
         except WorkflowFailureError as error:
             return failure_of(error)
         return ""
 
-    def _rpc_error(self, error: RPCError) -> RunError | ServerUnavailableError:
-        return rpc_error(error, self.id)
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while the server is away: the run is safe there, and a server that was killed comes back."""
+    retrying = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, RPCError) and error.status in _AWAY),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
+        stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
+        reraise=True,
+    )
+    return await retrying(call)
 
 
 def optimizer_name(workflow_type: str) -> str:
@@ -195,7 +209,7 @@ def failure_of(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, ApplicationError):
             said = cause.message
-            if cause.type and cause.type not in ("DSPExError",):
+            if cause.type:
                 said = f"{cause.type}: {said}"
         elif isinstance(cause, (CancelledError, TerminatedError)):
             kind, said = "was cancelled", ""

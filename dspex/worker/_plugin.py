@@ -15,7 +15,7 @@ PASSED_THROUGH = ("dspex_core", "pydantic", "pydantic_core", "annotated_types")
 
 
 class DSPExPlugin(SimplePlugin):
-    """Everything DSPEx needs of a Temporal client or worker, in one line:
+    """Everything DSPEx needs of a Temporal client or worker, in one line.
 
         client = await Client.connect(address, plugins=[DSPExPlugin()])
         worker = Worker(client, task_queue="mine", plugins=[DSPExPlugin(trust=["my_app"])], …)
@@ -39,7 +39,7 @@ class DSPExPlugin(SimplePlugin):
             finally:
                 await shells.close()
 
-        super().__init__(
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its callables untyped
             "dspex",
             data_converter=data_converter(store),
             workflows=workflows.WORKFLOWS,
@@ -59,7 +59,7 @@ class DSPExPlugin(SimplePlugin):
 
 
 def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
-    """The sandbox, with the deciding code passed through: it is the same for all workflows, and loading it takes long."""
+    """The sandbox, with the deciding code passed through: it is the same for all, and loading it takes long."""
     restrictions = (
         existing.restrictions if isinstance(existing, SandboxedWorkflowRunner) else SandboxRestrictions.default
     )

@@ -12,6 +12,7 @@ from dspex_core.errors import ConfigurationError, DSPExError
 
 READY = "worker ready"
 _STOP_SECONDS = 30.0
+_BETWEEN_STARTS_SECONDS = 2.0
 
 
 class WorkerProcess:
@@ -33,7 +34,7 @@ class WorkerProcess:
     ) -> None:
         self._server = server
         self._trust = trust
-        self._say = say or (lambda _: None)
+        self._say: Callable[[str], None] = say or _silent
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -105,9 +106,12 @@ class WorkerProcess:
     async def _keep_up(self) -> None:
         while self._process is not None:
             await self._process.wait()
-            await asyncio.sleep(0.2)
-            with contextlib.suppress(DSPExError):
+            self._say(f"the worker ended ({self._process.returncode}); starting another")
+            try:
                 await self._start()
+            except DSPExError as error:
+                self._say(str(error))
+                await asyncio.sleep(_BETWEEN_STARTS_SECONDS)
 
     async def _stop(self) -> None:
         process = self._process
@@ -122,3 +126,7 @@ class WorkerProcess:
             await process.wait()
         if self._reading is not None:
             await self._reading
+
+
+def _silent(line: str) -> None:
+    del line

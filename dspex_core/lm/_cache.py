@@ -52,6 +52,9 @@ class ResponseCache:
             str(self._folder), size_limit=SIZE_LIMIT_BYTES, eviction_policy="least-recently-stored"
         )
 
+    def __len__(self) -> int:
+        return len(self._store)
+
     def get(self, key: str) -> CachedAnswer | None:
         """The answer kept under a key, or None."""
         try:

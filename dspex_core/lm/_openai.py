@@ -64,7 +64,7 @@ class OpenAIProvider:
             timeout=self._config.timeout_seconds,
             http_client=openai.DefaultAioHttpClient(timeout=self._config.timeout_seconds),
         )
-        self._closer = self._close_with_loop()
+        self._closer = _closed_with_loop(self._client)
         await anext(self._closer)
 
     async def close(self) -> None:
@@ -139,13 +139,14 @@ class OpenAIProvider:
             said, provider=self._config.provider, model=self._config.name, status=status, retry_after=retry_after
         )
 
-    async def _close_with_loop(self) -> AsyncGenerator[None, None]:
-        # asyncio.run closes the asynchronous generators still open on its loop: the one moment when connections that
-        # nobody closed can be closed.
-        try:
-            yield
-        finally:
-            await self._client.close()
+
+async def _closed_with_loop(client: "openai.AsyncOpenAI") -> AsyncGenerator[None, None]:
+    # A loop closes the asynchronous generators that are dropped, or still open when it ends: the moments when
+    # connections that nobody closed can be closed. It holds the client alone, so that a provider dropped is freed.
+    try:
+        yield
+    finally:
+        await client.close()
 
 
 def _detail(error: "openai.APIStatusError") -> str:

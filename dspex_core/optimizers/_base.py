@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError
+from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, UnknownNameError
 from dspex_core.events import CandidateEvaluated, OptimizerFinished, OptimizerStarted, PhaseStarted, UsageAdded
 from dspex_core.record import require_inputs
 from dspex_core.seam import (
@@ -184,16 +184,18 @@ class Optimizer(BaseModel):
         """The optimizer with these options.
 
         Raises:
-            ConfigurationError: If one is unknown or does not fit.
+            UnknownNameError: If there is no such option.
+            ConfigurationError: If a value does not fit.
         """
+        for option in options:
+            if option not in cls.model_fields:
+                raise UnknownNameError(f"{cls.__name__} option", option, cls.model_fields)
         try:
             return cls.model_validate(options)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            known = ", ".join(sorted(cls.model_fields))
-            raise ConfigurationError(
-                f"{cls.__name__}: option {'.'.join(map(str, first['loc']))!r}: {first['msg']}; its options are {known}"
-            ) from None
+            where = ".".join(map(str, first["loc"]))
+            raise ConfigurationError(f"{cls.__name__} option {where!r}: {first['msg']}") from None
 
     async def compile(
         self,

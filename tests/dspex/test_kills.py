@@ -1,9 +1,9 @@
 """Killing anything at any time: the run goes on to the result of an undisturbed one, and finished calls stay finished."""
 
 import asyncio
+import json
 import os
 import signal
-import time
 
 import pytest
 from conftest import in_environment, own_platform
@@ -90,7 +90,7 @@ async def test_a_killed_server_comes_back_with_its_state_and_the_run_goes_on(
             run = await compiled(client, platform, "server-kill")
             await until_requests(platform, 0.5 * CALLS)
             kill_server(platform)
-            result = await result_despite_outage(run)
+            result = await run.result()
             assert_the_same(result, undisturbed, platform, kills=0)
 
 
@@ -105,7 +105,7 @@ async def test_server_and_worker_killed_at_once_cost_only_the_calls_in_flight(
             await until_requests(platform, 0.5 * CALLS)
             kill_server(platform)
             worker.kill()
-            assert_the_same(await result_despite_outage(run), undisturbed, platform, kills=1)
+            assert_the_same(await run.result(), undisturbed, platform, kills=1)
 
 
 async def test_a_run_with_no_worker_waits_and_says_so(background, tmp_path, monkeypatch):
@@ -121,19 +121,5 @@ async def test_a_run_with_no_worker_waits_and_says_so(background, tmp_path, monk
 
 
 def kill_server(platform):
-    import json
-
     record = json.loads((platform.state_dir / "server.json").read_text())
     os.kill(record["pid"], signal.SIGKILL)
-
-
-async def result_despite_outage(run):
-    """The result, asked for again while the server is away, as a person would."""
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            return await run.result()
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.2)

@@ -1,5 +1,6 @@
 import json
 import os
+import weakref
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -66,6 +67,7 @@ class OpenAIProvider:
         )
         self._closer = _closed_with_loop(self._client)
         await anext(self._closer)
+        weakref.finalize(self, _let_go, self._closer).atexit = False
 
     async def close(self) -> None:
         """Close the connections."""
@@ -142,11 +144,18 @@ class OpenAIProvider:
 
 async def _closed_with_loop(client: "openai.AsyncOpenAI") -> AsyncGenerator[None, None]:
     # A loop closes the asynchronous generators that are dropped, or still open when it ends: the moments when
-    # connections that nobody closed can be closed. It holds the client alone, so that a provider dropped is freed.
+    # connections that nobody closed can be closed.
     try:
         yield
     finally:
         await client.close()
+
+
+def _let_go(closer: AsyncGenerator[None, None]) -> None:
+    """Called when the provider is gone. Until then the client is kept out of any garbage that the provider is part of.
+
+    With this call the last reference to `closer` goes, and its loop closes it.
+    """
 
 
 def _detail(error: "openai.APIStatusError") -> str:

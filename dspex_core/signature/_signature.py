@@ -1,15 +1,18 @@
 import inspect
+import warnings
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from dspex_core.errors import SignatureError
 from dspex_core.signature._parse import parse_signature
 from dspex_core.signature._types import is_nameable, parse_type, type_name
 
+T = TypeVar("T")
 Role = Literal["input", "output"]
 _ROLE = "dspex_role"
 
@@ -29,14 +32,34 @@ def OutputField(*, desc: str = "", **constraints: Any) -> Any:  # noqa: N802 - D
     return pydantic.Field(description=desc or None, json_schema_extra={_ROLE: "output"}, **constraints)
 
 
+class _ClassProperty(Generic[T]):
+    """A property of classes. Unlike `property`, it yields to a field of its name while pydantic collects the fields."""
+
+    def __init__(self, read: Callable[[Any], T]) -> None:
+        self._read = read
+        self.__doc__ = read.__doc__
+
+    def __get__(self, signature: type, meta: type) -> T:
+        return self._read(signature)
+
+
 class SignatureMeta(type(BaseModel)):
     """Gives signature classes readable properties: `Triage.instructions`, `Triage.output_fields`."""
+
+    def __new__(cls, name: str, *arguments: Any, **options: Any) -> Any:
+        with warnings.catch_warnings():
+            # pydantic warns of fields named like its methods (`copy`, `json`). A signature is never instantiated.
+            warnings.filterwarnings("ignore", message=r"Field name .* shadows an attribute")
+            try:
+                return super().__new__(cls, name, *arguments, **options)
+            except PydanticUserError as error:
+                raise SignatureError(f"signature {name}: {error.message}") from None
 
     def __hash__(cls) -> int:
         # Classes are told apart by identity; said here for type checkers, which otherwise look at the instances.
         return super().__hash__()
 
-    @property
+    @_ClassProperty
     def instructions(cls) -> str:
         """The task as told to the model: the class's docstring, or a sentence made of the field names."""
         doc = cls.__dict__.get("__doc__")
@@ -46,12 +69,12 @@ class SignatureMeta(type(BaseModel)):
         outputs = ", ".join(f"`{name}`" for name in cls.output_fields)
         return f"Given the fields {inputs}, produce the fields {outputs}."
 
-    @property
+    @_ClassProperty
     def input_fields(cls) -> dict[str, FieldInfo]:
         """Input fields by name, in order."""
         return _fields_of(cast("type[Signature]", cls), "input")
 
-    @property
+    @_ClassProperty
     def output_fields(cls) -> dict[str, FieldInfo]:
         """Output fields by name, in order."""
         return _fields_of(cast("type[Signature]", cls), "output")
@@ -181,7 +204,7 @@ def type_adapter(signature: type[Signature], name: str) -> TypeAdapter[Any]:
 def _create(name: str, instructions: str, definitions: dict[str, tuple[Any, Any]]) -> type[Signature]:
     try:
         return pydantic.create_model(name, __base__=Signature, __doc__=instructions or None, **cast("Any", definitions))
-    except (NameError, ValueError) as error:
+    except (NameError, TypeError, ValueError) as error:
         raise SignatureError(f"signature {name}: {error}") from None
 
 

@@ -96,6 +96,8 @@ def _build(node: ast.expr, text: str) -> Any:
 
 
 def _parametrized(name: str, arguments: list[Any], text: str) -> Any:
+    if not arguments:
+        raise SignatureError(f"{name}[…] in {text!r}: name a type between the brackets")
     try:
         return _GENERIC[name][tuple(arguments) if len(arguments) != 1 else arguments[0]]
     except TypeError as error:

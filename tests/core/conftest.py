@@ -1,0 +1,39 @@
+from contextlib import ExitStack
+
+import hypothesis
+import pytest
+from model_servers import ScriptedModel
+
+import dspex_core.seam._context as context
+from dspex_core.testing.fake_provider import FakeProvider
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSPEX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-tests")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr(context, "_default", [])
+
+
+@pytest.fixture
+def start_provider(background):
+    """Starts fake providers with the settings given. They live on a loop of their own: a test may block its own."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(background.running(FakeProvider(**settings)))
+
+
+@pytest.fixture
+def provider(start_provider):
+    return start_provider()
+
+
+@pytest.fixture
+def start_model(background):
+    """Starts scripted models, on a loop of their own too."""
+    with ExitStack() as stack:
+        yield lambda answer: stack.enter_context(background.running(ScriptedModel(answer)))

@@ -26,10 +26,9 @@ from dspex_core.requests import (
     Rows,
     RunProgram,
     TraceRows,
-    Traces,
 )
 from dspex_core.runtime import InProcessRuntime
-from dspex_core.seam import LMConfig, LMResponse, TraceRequest, scoped_runtime
+from dspex_core.seam import LMConfig, LMResponse, TraceRequest, TraceResult, scoped_runtime
 
 from ._failures import reported
 
@@ -84,18 +83,22 @@ class Activities:
             return await reported(work)
 
     @activity.defn(name=TRACE_ROWS)
-    async def trace_rows(self, request: TraceRows) -> Traces:
-        """Run some training rows and keep what each predictor saw and said."""
+    async def trace_rows(self, request: TraceRows) -> TraceResult:
+        """Run training rows and keep what each predictor saw and said."""
 
-        async def work() -> Traces:
+        async def work() -> TraceResult:
             rows = await self._datasets.read(request.dataset, request.rows)
             metric = None if request.metric is None else resolve_metric(request.metric, trust=self._trust)
-            traces = await self._runtime(request.lm).trace_examples(
-                self._program(request.program),
-                rows.examples(),
-                TraceRequest(rows=request.rows, metric=metric, threshold=request.threshold, rollout=request.rollout),
+            wanted = TraceRequest(
+                rows=request.rows,
+                wanted=request.wanted,
+                metric=metric,
+                threshold=request.threshold,
+                rounds=request.rounds,
             )
-            return Traces(traces=tuple(traces))
+            return await self._runtime(request.lm).trace_examples(
+                self._program(request.program), rows.examples(), wanted
+            )
 
         async with _heartbeats():
             return await reported(work)

@@ -16,7 +16,6 @@ from dspex_core.requests import (
     ReadRows,
     Rows,
     TraceRows,
-    Traces,
 )
 from dspex_core.seam import (
     Dataset,
@@ -26,9 +25,9 @@ from dspex_core.seam import (
     LMResponse,
     MetricLike,
     Program,
-    RowTrace,
     StoredDataset,
     TraceRequest,
+    TraceResult,
     add_usage,
 )
 
@@ -110,9 +109,9 @@ class WorkflowRuntime:
             self.evaluation_id = None
         return Evaluation(scores=output.scores, failed=output.failed, failures=output.failures, usage=output.usage)
 
-    async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> list[RowTrace]:
+    async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Some rows run and recorded: an activity."""
-        traces = await workflow.execute_activity(
+        return await workflow.execute_activity(
             TRACE_ROWS,
             TraceRows(
                 program=_outline(program),
@@ -120,14 +119,14 @@ class WorkflowRuntime:
                 lm=request.lm or self._lm,
                 dataset=_stored(dataset),
                 rows=request.rows,
+                wanted=request.wanted,
                 threshold=request.threshold,
-                rollout=request.rollout,
+                rounds=request.rounds,
             ),
-            result_type=Traces,
-            summary=f"rows {request.rows[0]} to {request.rows[-1]}, round {request.rollout}",
+            result_type=TraceResult,
+            summary=f"rows {request.rows[0]} to {request.rows[-1]}",
             **activity_options(),
         )
-        return list(traces.traces)
 
     def emit(self, event: Event) -> None:
         """Tell the workflow."""

@@ -1,4 +1,5 @@
 from dataclasses import asdict
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -23,11 +24,12 @@ async def list_runs(*, as_json: bool) -> None:
         tell("no runs yet; start one with `dspex compile` or `dspex demo`")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("ID", "STATUS", "OPTIMIZER", "PHASE", "SCORE", "STARTED"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("ID", "STATUS", "OPTIMIZER", "SCORE", "STARTED", "PHASE"):
+        table.add_column(heading, no_wrap=heading != "PHASE", overflow="ellipsis")
     for run in found:
         score = "" if run.score is None else f"{run.score:.2f}"
-        table.add_row(run.id, run.status, run.optimizer, run.phase or "", score, run.started)
+        started = datetime.fromisoformat(run.started).astimezone().strftime("%m-%d %H:%M")
+        table.add_row(run.id, run.status, run.optimizer, score, started, run.phase or "")
     Console().print(table)
 
 

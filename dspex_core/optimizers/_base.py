@@ -15,9 +15,9 @@ from dspex_core.seam import (
     MetricLike,
     Program,
     ProgramState,
-    RowTrace,
     Runtime,
     TraceRequest,
+    TraceResult,
     current_runtime,
 )
 from dspex_core.usage import Usage
@@ -117,11 +117,11 @@ class Search(Generic[P]):
         )
         return evaluation
 
-    async def trace(self, program: P, request: TraceRequest) -> list[RowTrace]:
+    async def trace(self, program: P, request: TraceRequest) -> TraceResult:
         """Run rows of the training set and keep what each predictor saw and said."""
-        traces = await self.runtime.trace(program, self.trainset, request)
-        self._add(sum((trace.usage for trace in traces), start=Usage()))
-        return traces
+        result = await self.runtime.trace(program, self.trainset, request)
+        self._add(result.usage)
+        return result
 
     async def labeled_demos(self, rows: Sequence[int]) -> tuple[dict[str, Any], ...]:
         """Training rows as demos, in JSON's terms, as a candidate is kept and as a stored data set gives them."""

@@ -7,6 +7,11 @@ from dspex_core.optimizers._base import Optimizer, P, Search
 from dspex_core.optimizers._labeled_few_shot import labeled_state
 from dspex_core.seam import ProgramState, RowTrace, TraceRequest
 
+FEWEST_ROWS_A_REQUEST = 25
+"""Rows handed over at once, so that progress is seen."""
+MOST_REQUESTS = 200
+"""Requests that the whole trainset is split into at most, so that a run's history stays small."""
+
 
 class BootstrapFewShot(Optimizer):
     """Lets a teacher solve training rows and shows its successful runs as demos, filled up with labeled rows.
@@ -18,8 +23,8 @@ class BootstrapFewShot(Optimizer):
         max_rounds: Tries per row; each after the first is a fresh sample at temperature 1.
 
     Source: Khattab et al. 2023, "DSPy: Compiling Declarative Language Model Calls into Self-Improving Pipelines",
-    section 4 and appendix E.1; semantics as in DSPy 3. It asks for as many rows at once as demos are still missing, so
-    that what it accepts, and the calls it makes, are those of going row by row.
+    section 4 and appendix E.1; semantics as in DSPy 3. As many rows are tried at once as demos are still missing: what
+    is accepted, and the calls made, are those of going row by row.
     """
 
     name: ClassVar[str] = "bootstrap_few_shot"
@@ -49,32 +54,24 @@ class BootstrapFewShot(Optimizer):
     async def _bootstrap(self, search: Search[P], teacher: P) -> list[RowTrace]:
         """The first successful runs in row order, at most `max_bootstrapped_demos` of them."""
         rows = len(search.trainset)
+        step = max(FEWEST_ROWS_A_REQUEST, -(-rows // MOST_REQUESTS))
         accepted: list[RowTrace] = []
-        tried = 0
-        while tried < rows and len(accepted) < self.max_bootstrapped_demos:
-            search.phase(
-                f"bootstrapping demos ({len(accepted)} of {self.max_bootstrapped_demos}, row {tried} of {rows})"
-            )
-            wave = range(tried, min(rows, tried + self.max_bootstrapped_demos - len(accepted)))
-            accepted += await self._try_rows(search, teacher, tuple(wave))
-            tried = wave.stop
-        return accepted
-
-    async def _try_rows(self, search: Search[P], teacher: P, rows: tuple[int, ...]) -> list[RowTrace]:
-        successes: dict[int, RowTrace] = {}
-        for rollout in range(self.max_rounds):
-            left = tuple(row for row in rows if row not in successes)
-            if not left:
+        for start in range(0, rows, step):
+            wanted = self.max_bootstrapped_demos - len(accepted)
+            if wanted == 0:
                 break
+            detail = f"{len(accepted)} of {self.max_bootstrapped_demos} found, {start} of {rows} rows tried"
+            search.phase("bootstrapping demos", detail=detail)
             request = TraceRequest(
-                rows=left,
+                rows=tuple(range(start, min(start + step, rows))),
+                wanted=wanted,
                 metric=self.metric,
                 threshold=self.metric_threshold,
-                rollout=rollout,
+                rounds=self.max_rounds,
                 lm=search.teacher_lm,
             )
-            successes |= {trace.row: trace for trace in await search.trace(teacher, request) if trace.accepted}
-        return [successes[row] for row in rows if row in successes]
+            accepted += (await search.trace(teacher, request)).accepted
+        return accepted
 
     async def _fill_up(self, search: Search[P], accepted: list[RowTrace]) -> ProgramState:
         """Bootstrapped demos first, then labeled rows that were not bootstrapped, drawn anew from the last draw."""

@@ -14,7 +14,6 @@ from dspex_core.requests._activities import (
     Rows,
     RunProgram,
     TraceRows,
-    Traces,
 )
 from dspex_core.requests._outline import ProgramOutline
 
@@ -33,5 +32,4 @@ __all__ = [
     "Rows",
     "RunProgram",
     "TraceRows",
-    "Traces",
 ]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests._outline import ProgramOutline
-from dspex_core.seam import LMConfig, LMRequest, RowTrace, StoredDataset
+from dspex_core.seam import LMConfig, LMRequest, StoredDataset
 from dspex_core.usage import Usage
 
 EVALUATE_CHUNK = "evaluate_chunk"
@@ -58,14 +58,9 @@ class TraceRows(_Value):
     lm: LMConfig
     dataset: StoredDataset
     rows: tuple[int, ...]
+    wanted: int | None
     threshold: float | None
-    rollout: int
-
-
-class Traces(_Value):
-    """One trace a row, in the order asked for."""
-
-    traces: tuple[RowTrace, ...]
+    rounds: int
 
 
 class ReadRows(_Value):

@@ -9,7 +9,7 @@ from dspex_core.lm import LM
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module
 from dspex_core.record import Example
-from dspex_core.runtime._trace import trace_row
+from dspex_core.runtime._trace import trace_row, trace_rows
 from dspex_core.seam import (
     Dataset,
     Evaluation,
@@ -20,6 +20,7 @@ from dspex_core.seam import (
     Program,
     RowTrace,
     TraceRequest,
+    TraceResult,
     add_usage,
     scoped_runtime,
 )
@@ -91,34 +92,25 @@ class InProcessRuntime:
             )
         return summary_of(results)
 
-    async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> list[RowTrace]:
+    async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Run rows of a list, and keep what each predictor saw and said."""
         return await self.trace_examples(program, await self.rows(dataset, request.rows), request)
 
-    async def trace_examples(
-        self, program: Program, examples: Sequence[Example], request: TraceRequest
-    ) -> list[RowTrace]:
+    async def trace_examples(self, program: Program, examples: Sequence[Example], request: TraceRequest) -> TraceResult:
         """The same for examples at hand: those of `request.rows`, in that order."""
         module = _runnable(program)
         metric = None if request.metric is None else resolve_metric(request.metric)
         lm = self._lm if request.lm is None else self._lm_for(request.lm)
-        # A metric that asks a model judges every rollout alike.
-        judging = InProcessRuntime(lm, lm_for=self._lm_for)
-        running = InProcessRuntime(lm, lm_for=self._lm_for, rollout=request.rollout)
         slots = asyncio.Semaphore(self._rows_in_flight(len(examples)))
 
-        async def one(row: int, example: Example) -> RowTrace:
+        async def attempt(row: int, example: Example, rollout: int) -> RowTrace:
+            runtime = InProcessRuntime(lm, lm_for=self._lm_for, rollout=rollout)
             async with slots:
-                return await trace_row(running, module, row, example, metric=metric, threshold=request.threshold)
+                return await trace_row(runtime, module, row, example, metric=metric, threshold=request.threshold)
 
-        with scoped_runtime(judging):
-            tasks = [asyncio.ensure_future(one(*pair)) for pair in zip(request.rows, examples, strict=True)]
-            # All are awaited even if one fails, so that answers under way are kept.
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
-        return [outcome for outcome in outcomes if isinstance(outcome, RowTrace)]
+        # A metric that asks a model judges every rollout alike.
+        with scoped_runtime(InProcessRuntime(lm, lm_for=self._lm_for)):
+            return await trace_rows(attempt, list(zip(request.rows, examples, strict=True)), request)
 
     def emit(self, event: events.Event) -> None:
         """Publish in this process."""

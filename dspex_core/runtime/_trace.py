@@ -1,12 +1,24 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import MetricError
-from dspex_core.evaluate import apply_metric, describe, is_outage
+from dspex_core.evaluate import FAILURES_KEPT, apply_metric, describe, is_outage
 from dspex_core.modules import Module, Predict
 from dspex_core.record import Example
-from dspex_core.seam import Metric, RowTrace, Runtime, TraceStep, metered, recorded_trace, scoped_runtime
+from dspex_core.seam import (
+    Metric,
+    RowTrace,
+    Runtime,
+    TraceRequest,
+    TraceResult,
+    TraceStep,
+    metered,
+    recorded_trace,
+    scoped_runtime,
+)
 
 
 async def trace_row(
@@ -35,6 +47,59 @@ async def trace_row(
                 raise
             return RowTrace(row=row, accepted=False, demos={}, failure=describe(error), usage=meter.usage)
     return RowTrace(row=row, accepted=accepted, demos=_demos(names, steps), usage=meter.usage)
+
+
+async def trace_rows(
+    attempt: Callable[[int, Example, int], Awaitable[RowTrace]],
+    rows: Sequence[tuple[int, Example]],
+    request: TraceRequest,
+) -> TraceResult:
+    """Try rows in order until enough were accepted, as many at once as are still wanted.
+
+    Args:
+        attempt: Runs one row, given its index, its example and the number of the try.
+        rows: The rows with their indices.
+        request: How many are wanted, and how often each is tried.
+    """
+    wanted = len(rows) if request.wanted is None else request.wanted
+    result = TraceResult()
+    while result.tried < len(rows) and len(result.accepted) < wanted:
+        wave = rows[result.tried : result.tried + wanted - len(result.accepted)]
+        result = _after(result, await _finished([_try_row(attempt, *row, rounds=request.rounds) for row in wave]))
+    return result
+
+
+async def _try_row(
+    attempt: Callable[[int, Example, int], Awaitable[RowTrace]], row: int, example: Example, *, rounds: int
+) -> RowTrace:
+    """The first try that is accepted, or the last; its usage is that of all tries."""
+    trace = await attempt(row, example, 0)
+    for rollout in range(1, rounds):
+        if trace.accepted:
+            break
+        usage = trace.usage
+        trace = await attempt(row, example, rollout)
+        trace = trace.model_copy(update={"usage": usage + trace.usage})
+    return trace
+
+
+async def _finished(tries: Sequence[Coroutine[Any, Any, RowTrace]]) -> list[RowTrace]:
+    # All are awaited even if one fails, so that answers under way are kept.
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, RowTrace)]
+
+
+def _after(result: TraceResult, traces: Sequence[RowTrace]) -> TraceResult:
+    failures = [f"row {trace.row}: {trace.failure}" for trace in traces if trace.failure is not None]
+    return TraceResult(
+        accepted=(*result.accepted, *(trace for trace in traces if trace.accepted)),
+        tried=result.tried + len(traces),
+        failures=(*result.failures, *failures)[:FAILURES_KEPT],
+        usage=sum((trace.usage for trace in traces), start=result.usage),
+    )
 
 
 def _without_demo(program: Module, example: Example) -> Module:

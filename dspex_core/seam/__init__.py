@@ -15,7 +15,16 @@ from dspex_core.seam._context import (
 )
 from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse, Message
 from dspex_core.seam._program import PredictorState, Program, ProgramState
-from dspex_core.seam._runtime import Dataset, Evaluation, RowTrace, Runtime, StoredDataset, TraceRequest, percent
+from dspex_core.seam._runtime import (
+    Dataset,
+    Evaluation,
+    RowTrace,
+    Runtime,
+    StoredDataset,
+    TraceRequest,
+    TraceResult,
+    percent,
+)
 from dspex_core.seam._score import Metric, MetricLike, Score, TraceStep
 
 __all__ = [
@@ -36,6 +45,7 @@ __all__ = [
     "Score",
     "StoredDataset",
     "TraceRequest",
+    "TraceResult",
     "TraceStep",
     "UsageMeter",
     "add_usage",

@@ -79,20 +79,40 @@ class TraceRequest(BaseModel):
     """Which rows to trace, and what counts as success.
 
     Attributes:
-        rows: Indices into the data set.
+        rows: Indices into the data set, in the order to try them.
+        wanted: Stop once so many rows were accepted; None tries all.
         metric: The metric, or None: then every run that does not fail is accepted.
         threshold: Least score to accept; None accepts whatever is truthy.
-        rollout: 0 for the ordinary answer; above, a fresh sample at temperature 1.
+        rounds: Tries a row gets; each after the first is a fresh sample at temperature 1.
         lm: The model to run on; None for the runtime's own.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     rows: tuple[int, ...]
+    wanted: int | None = None
     metric: MetricLike | None = None
     threshold: float | None = None
-    rollout: int = 0
+    rounds: int = 1
     lm: LMConfig | None = None
+
+
+class TraceResult(BaseModel):
+    """What a `TraceRequest` found.
+
+    Attributes:
+        accepted: The successful runs, in the order of the rows.
+        tried: Rows tried, from the first of the request's on.
+        failures: The first few rows on which the program failed, as "row 7: what happened".
+        usage: What all of it took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    accepted: tuple[RowTrace, ...] = ()
+    tried: int = 0
+    failures: tuple[str, ...] = ()
+    usage: Usage = Usage()
 
 
 class Runtime(Protocol):
@@ -123,8 +143,10 @@ class Runtime(Protocol):
         """
         ...
 
-    async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> list[RowTrace]:
-        """Run a program on some rows and keep what each predictor saw and said.
+    async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
+        """Run a program on rows, in order, and keep what each predictor saw and said where the metric is satisfied.
+
+        As many rows are tried at once as successes are still wanted, so no row is tried in vain.
 
         A row is left out of the program's demos while that row itself is run. Raises as `evaluate` does.
         """

@@ -50,7 +50,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "rows", nargs="*", metavar="ROW", choices=[*ROWS], help=f"which ones; by default all: {', '.join(ROWS)}"
+        "rows", nargs="*", metavar="ROW", type=_row, help=f"which ones; by default all: {', '.join(ROWS)}"
     )
     parser.add_argument(
         "--repeats",
@@ -62,6 +62,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every sample there")
     return parser
+
+
+def _row(name: str) -> str:
+    if name not in ROWS:
+        raise argparse.ArgumentTypeError(f"there is no {name!r}; there are {', '.join(ROWS)}")
+    return name
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _machine() -> dict[str, Any]:

@@ -182,7 +182,8 @@ def _tell(
             f"worker killed       after {report.finished_calls} finished calls, with {report.calls_in_flight} in flight"
         )
         tell(
-            f"finished calls made again: {report.finished_sent_again}   (calls in flight sent again: {report.sent_again})"
+            f"finished calls made again: {report.finished_sent_again}   "
+            f"(calls in flight sent again: {report.sent_again})"
         )
     if run is not None and run.web_ui:
         tell(f"Web UI              {run.web_ui}   (while `make up` runs)")

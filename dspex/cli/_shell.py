@@ -8,7 +8,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from dspex_core.errors import DSPExError, InputError
+from dspex_core.errors import DSPExError, InputError, ServerSetupError
 
 T = TypeVar("T")
 
@@ -47,7 +47,9 @@ def tell_json(document: Any) -> None:
 def fail(error: BaseException) -> NoReturn:
     """End the process with one line about what went wrong: status 2 if the input was to blame, else 1."""
     cause = innermost(error)
-    say(f"error: {' '.join(str(cause).split())}")
+    # What was tried to get a server is a list, and reads as one.
+    text = str(cause) if isinstance(cause, ServerSetupError) else " ".join(str(cause).split())
+    say(f"error: {text}")
     sys.stdout.flush()
     # Not sys.exit: a Temporal client that could not connect still tries to, in a thread that the interpreter's own
     # ending would trip over.

@@ -21,7 +21,7 @@ from dspex._rooms import workflows
 from dspex.client._status import RunStatus, status_of
 from dspex.devserver import Server, web_ui_link
 from dspex_core.errors import RunError, RunFailedError, RunNotFoundError, ServerUnavailableError
-from dspex_core.events import Event, OptimizerFinished, PhaseStarted, RowsEvaluated, UsageAdded
+from dspex_core.events import CandidateEvaluated, Event, OptimizerFinished, PhaseStarted, RowsEvaluated, UsageAdded
 from dspex_core.modules import Module, build_program
 from dspex_core.optimizers import OPTIMIZERS, CompileResult
 from dspex_core.progress import Progress
@@ -141,12 +141,9 @@ class Run:
         if known.status == "failed":
             return known.model_copy(update={"failure": await self._failure()})
         try:
-            answer = await self._query(self._handle, workflows.CompileStatus)
+            progress = await self._progress(known)
         except RunError as error:
             return known.model_copy(update={"note": str(error)})
-        progress = answer.progress
-        if answer.evaluation_id is not None and known.status == "running":
-            progress = await self._with_rows(progress, answer.evaluation_id)
         update: dict[str, Any] = {
             "progress": progress,
             "score": progress.best_score,
@@ -154,6 +151,15 @@ class Run:
             "usage": progress.usage_so_far,
         }
         return known.model_copy(update=update)
+
+    async def _progress(self, known: RunStatus) -> Progress:
+        if known.status == "completed":
+            # Its result tells all, and takes no worker to read.
+            return _finished(known.optimizer, await self.output())
+        answer = await self._query(self._handle, workflows.CompileStatus)
+        if answer.evaluation_id is None or known.status != "running":
+            return answer.progress
+        return await self._with_rows(answer.progress, answer.evaluation_id)
 
     async def _with_rows(self, progress: Progress, evaluation_id: str) -> Progress:
         try:
@@ -220,6 +226,13 @@ def failure_of(error: BaseException) -> str:
 def _seconds(description: WorkflowExecutionDescription) -> float:
     end = description.close_time or datetime.now(UTC)
     return round((end - description.start_time).total_seconds(), 3)
+
+
+def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:
+    candidates = tuple(
+        CandidateEvaluated(index=c.index, label=c.label, score=c.score, failed=c.failed) for c in output.candidates
+    )
+    return Progress(optimizer=optimizer, phase="finished", candidates=candidates, usage=output.usage, finished=True)
 
 
 def _between(before: Progress, after: Progress) -> list[Event]:

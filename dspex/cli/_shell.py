@@ -16,11 +16,12 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command to its end; SIGTERM ends it in order, as Ctrl-C does."""
+    """Run a command to its end; SIGTERM and a closed terminal end it in order, as Ctrl-C does."""
 
     async def until_told() -> T:
         task = asyncio.ensure_future(work)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await task
 
     try:

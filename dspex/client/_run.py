@@ -138,6 +138,8 @@ class Run:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _with_progress(self, known: RunStatus) -> RunStatus:
+        if known.status == "queued":
+            return known.model_copy(update={"note": "no worker has taken it up yet"})
         if known.status == "failed":
             return known.model_copy(update={"failure": await self._failure()})
         try:

@@ -47,16 +47,22 @@ class ResponseCache:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or home() / "cache"
-        # Reads then write nothing, so that they never wait for another process.
-        self._store = diskcache.Cache(
-            str(self._folder), size_limit=SIZE_LIMIT_BYTES, eviction_policy="least-recently-stored"
-        )
+        self._store: diskcache.Cache | None = None
+        try:
+            # Reads then write nothing, so that they never wait for another process.
+            self._store = diskcache.Cache(
+                str(self._folder), size_limit=SIZE_LIMIT_BYTES, eviction_policy="least-recently-stored"
+            )
+        except _ERRORS as error:
+            self._warn(error)
 
     def __len__(self) -> int:
-        return len(self._store)
+        return 0 if self._store is None else len(self._store)
 
     def get(self, key: str) -> CachedAnswer | None:
         """The answer kept under a key, or None."""
+        if self._store is None:
+            return None
         try:
             stored = self._store.get(key)
             return None if stored is None else CachedAnswer.model_validate_json(cast("str", stored))
@@ -66,6 +72,8 @@ class ResponseCache:
 
     async def put(self, key: str, answer: CachedAnswer) -> None:
         """Keep an answer. It is on disk when this returns."""
+        if self._store is None:
+            return
         try:
             await asyncio.to_thread(self._store.set, key, answer.model_dump_json())
         except _ERRORS as error:

@@ -93,9 +93,9 @@ class OpenAIProvider:
         except openai.APIStatusError as error:
             # `from None`: the SDK's own error quotes headers and bodies, and a workflow history would keep it.
             raise self._status_error(error) from None
-        except (TimeoutError, openai.APITimeoutError):
-            raise self._error(LMConnectionError, f"no answer within {config.timeout_seconds:g} s") from None
-        except openai.APIConnectionError as error:
+        except (TimeoutError, openai.APIConnectionError) as error:
+            if isinstance(error, (TimeoutError, openai.APITimeoutError)) and not _was_refused(error):
+                raise self._error(LMConnectionError, f"no answer within {config.timeout_seconds:g} s") from None
             reason = str(error.__cause__ or error)
             raise self._error(LMConnectionError, f"cannot reach {self.endpoint}: {reason}") from None
         except (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
@@ -156,6 +156,15 @@ def _let_go(closer: AsyncGenerator[None, None]) -> None:
 
     With this call the last reference to `closer` goes, and its loop closes it.
     """
+
+
+def _was_refused(error: BaseException | None) -> bool:
+    """Whether no connection came about; the SDK calls that a timeout, too."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _detail(error: "openai.APIStatusError") -> str:

@@ -1,0 +1,226 @@
+import asyncio
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from aiohttp import web
+from model_servers import lm_of
+
+from dspex_core import LM
+from dspex_core.errors import (
+    LMAuthenticationError,
+    LMConnectionError,
+    LMMalformedResponseError,
+    LMNotFoundError,
+    LMProviderError,
+    LMRateLimitError,
+    LMRequestError,
+)
+from dspex_core.lm import _lm
+from dspex_core.seam import LMRequest, Message
+
+KEY = "key-of-the-tests"
+
+
+def request(text="hello"):
+    return LMRequest(messages=(Message(role="user", content=text),))
+
+
+@pytest.fixture
+def short_waits(monkeypatch):
+    monkeypatch.setattr(_lm, "_wait", lambda _: 0.001)
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "drop", "malformed"])
+async def test_faults_that_pass_are_tried_again_until_the_answer_comes(start_provider, short_waits, kind):
+    provider = start_provider(fault_rate=0.3, fault_kinds=kind, retry_after_seconds=0)
+    lm = lm_of(provider)
+    responses = await asyncio.gather(*(lm.generate(request(str(number))) for number in range(20)))
+    assert all(response.text for response in responses)
+    assert provider.stats().answered == 20
+    assert provider.stats().faults[kind] > 0
+
+
+async def test_a_call_that_takes_too_long_is_tried_again(start_provider, short_waits):
+    provider = start_provider(fault_rate=0.5, fault_kinds="slow", slow_seconds=30)
+    lm = lm_of(provider, timeout_seconds=0.2)
+    responses = await asyncio.gather(*(lm.generate(request(str(number))) for number in range(4)))
+    assert all(response.text for response in responses)
+    assert provider.stats().faults["slow"] > 0
+
+
+def refusing(status, headers=None, message="no"):
+    def answer(_):
+        return web.json_response({"error": {"message": message}}, status=status, headers=headers)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, LMRequestError),
+        (401, LMAuthenticationError),
+        (403, LMAuthenticationError),
+        (404, LMNotFoundError),
+        (413, LMRequestError),
+        (422, LMRequestError),
+    ],
+)
+async def test_what_waiting_does_not_cure_is_never_tried_again(start_model, status, kind):
+    model = start_model(refusing(status))
+    with pytest.raises(kind) as caught:
+        await lm_of(model).generate(request())
+    assert (caught.value.status, caught.value.retryable) == (status, False)
+    assert (caught.value.provider, caught.value.model) == ("openai", "fake-learner")
+    assert len(model.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (408, LMProviderError),
+        (409, LMProviderError),
+        (429, LMRateLimitError),
+        (500, LMProviderError),
+        (503, LMProviderError),
+    ],
+)
+async def test_what_waiting_may_cure_is_tried_ten_times(start_model, short_waits, status, kind):
+    model = start_model(refusing(status))
+    with pytest.raises(kind) as caught:
+        await lm_of(model).generate(request())
+    assert (caught.value.status, caught.value.retryable) == (status, True)
+    assert len(model.bodies) == 10
+
+
+MALFORMED = [
+    web.Response(text="<html>", content_type="text/html"),
+    web.Response(text="{", content_type="application/json"),
+    web.Response(body=b"\xff\xfe", content_type="application/json"),
+    *(
+        web.Response(text=text, content_type="application/json")
+        for text in ("null", "[]", "{}", '{"choices": []}', '{"choices": [{"message": null}]}', '{"choices": "x"}')
+    ),
+]
+
+
+@pytest.mark.parametrize("number", range(len(MALFORMED)))
+async def test_a_body_that_is_no_completion_is_tried_again(start_model, short_waits, number):
+    def answer(_):
+        sent = MALFORMED[number]
+        return "good" if len(model.bodies) > 1 else web.Response(body=sent.body, content_type=sent.content_type)
+
+    model = start_model(answer)
+    assert (await lm_of(model).generate(request())).text == "good"
+    assert len(model.bodies) == 2
+
+
+async def test_an_answer_that_stays_malformed_is_said_to_be(start_model, short_waits):
+    model = start_model(lambda _: web.json_response({"object": "chat.completion"}))
+    with pytest.raises(LMMalformedResponseError, match="openai/fake-learner"):
+        await lm_of(model).generate(request())
+
+
+async def test_a_failed_call_is_not_kept(start_model):
+    model = start_model(lambda _: refusing(400)(_) if len(model.bodies) == 1 else "good")
+    lm = lm_of(model)
+    with pytest.raises(LMRequestError):
+        await lm.generate(request())
+    assert (await lm.generate(request())).text == "good"
+
+
+async def test_calls_that_joined_a_failing_one_fail_with_it(start_model):
+    model = start_model(refusing(400))
+    lm = lm_of(model)
+    outcomes = await asyncio.gather(*(lm.generate(request()) for _ in range(4)), return_exceptions=True)
+    assert all(isinstance(outcome, LMRequestError) for outcome in outcomes)
+    assert len(model.bodies) == 1
+
+
+async def test_a_rejected_key_is_never_in_the_error(start_provider):
+    provider = start_provider(api_key="sk-the-right-one")
+    with pytest.raises(LMAuthenticationError, match="check OPENAI_API_KEY") as caught:
+        await lm_of(provider, api_key="sk-the-wrong-one").generate(request())
+    assert "sk-the" not in str(caught.value) + repr(caught.value)
+    assert caught.value.__cause__ is None
+    assert provider.stats().requests == 1
+
+
+async def test_a_key_that_the_provider_echoes_is_never_in_the_error(start_model):
+    model = start_model(refusing(400, message=f"bad header: Bearer {KEY}"))
+    with pytest.raises(LMRequestError, match=r"bad header: Bearer \[key\]"):
+        await lm_of(model).generate(request())
+
+
+async def test_the_time_that_a_provider_asks_for_is_waited(start_model, monkeypatch):
+    model = start_model(lambda _: refusing(429, {"Retry-After": "7"})(_) if len(model.bodies) == 1 else "good")
+    waits = waits_without_waiting(monkeypatch)
+    assert (await lm_of(model).generate(request())).text == "good"
+    assert waits == [7.0]
+
+
+async def test_a_date_is_understood_as_the_time_to_wait(start_model, monkeypatch):
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    model = start_model(lambda _: refusing(503, {"Retry-After": later})(_) if len(model.bodies) == 1 else "good")
+    waits = waits_without_waiting(monkeypatch)
+    assert (await lm_of(model).generate(request())).text == "good"
+    assert 0 < waits[0] <= 60
+
+
+async def test_a_provider_that_asks_for_an_hour_is_not_waited_for(start_model):
+    model = start_model(refusing(429, {"Retry-After": "3600"}))
+    with pytest.raises(LMRateLimitError) as caught:
+        await lm_of(model).generate(request())
+    assert caught.value.retry_after == 3600
+    assert len(model.bodies) == 1
+
+
+async def test_waits_grow_at_random_where_the_provider_asks_for_nothing(start_model, monkeypatch):
+    model = start_model(refusing(500))
+    waits = waits_without_waiting(monkeypatch)
+    with pytest.raises(LMProviderError):
+        await lm_of(model).generate(request())
+    assert len(set(waits)) == len(waits) == 9
+    assert all(0 <= wait <= min(15, 0.5 * 2**number) for number, wait in enumerate(waits))
+
+
+async def test_a_retry_waits_outside_the_slot_so_that_other_calls_go_on(start_model):
+    first_failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def answer(messages):
+        if messages[0]["content"] == "failing" and len(model.bodies) == 1:
+            loop.call_soon_threadsafe(first_failed.set)
+            return refusing(429, {"Retry-After": "60"})(messages)
+        return "good"
+
+    model = start_model(answer)
+    lm = lm_of(model, concurrency=1)
+    waiting = asyncio.create_task(lm.generate(request("failing")))
+    await first_failed.wait()
+    assert (await lm.generate(request("other"))).text == "good"
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_an_address_where_nobody_listens_is_named(short_waits):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        lm = LM("openai/m", api_base=f"http://127.0.0.1:{port}/v1")
+        with pytest.raises(LMConnectionError, match=f"cannot reach http://127.0.0.1:{port}/v1") as caught:
+            await lm.generate(request())
+    assert caught.value.retryable
+
+
+def waits_without_waiting(monkeypatch):
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return waits

@@ -1,6 +1,7 @@
 """What every command shares: running, failing and talking in one way."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -31,8 +32,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def say(line: str) -> None:
-    """One line of progress, on stderr."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - the command line's own output
+    """One line of progress, on stderr; lost if whoever read it has gone, which is no reason to stop working."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the command line's own output
 
 
 def tell(line: str) -> None:

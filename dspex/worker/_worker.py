@@ -66,8 +66,9 @@ def _stop_on_signals(say: Callable[[str], None]) -> asyncio.Event:
             for task in asyncio.all_tasks(loop):
                 task.cancel()
             return
-        say(f"stopping: activities under way have {GRACE_SECONDS:g} s to finish (once more to stop at once)")
+        # Set first: nothing that is said, to a parent that may be gone, can keep the worker from stopping.
         stop.set()
+        say(f"stopping: activities under way have {GRACE_SECONDS:g} s to finish (once more to stop at once)")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)

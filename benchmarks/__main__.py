@@ -54,8 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--repeats",
-        type=int,
-        choices=range(1, 100),
+        type=_at_least_one,
         default=3,
         metavar="N",
         help="how often each side is measured, in turns",

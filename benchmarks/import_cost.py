@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 
 from benchmarks._bench import Bench
 from benchmarks._measure import Measure
@@ -15,6 +14,12 @@ ROW = "import_cost"
 _ROUNDS = 5
 """Rounds a repeat: these processes are short, and their times scatter."""
 
+_CLOCKED = """
+import time
+start = time.perf_counter()
+{statement}
+print((time.perf_counter() - start) * 1000)
+"""
 _NAMES = "from dspex_core import Predict, Signature, LM, Evaluate"
 # A process's own high-water mark; what getrusage tells a child includes its parent's memory before exec.
 _PEAK = """
@@ -38,42 +43,35 @@ def measure(bench: Bench) -> Iterator[Measure]:
         for imports in (package, names, theirs):
             imports.sample()
     for what, imports in (("import dspex_core", package), ("Predict, Signature, LM, Evaluate", names)):
-        yield Measure(ROW, what, "ms over bare", "lower", imports.over_bare_ms, theirs.over_bare_ms)
+        yield Measure(ROW, what, "ms over bare", "lower", imports.milliseconds, theirs.milliseconds)
         yield Measure(ROW, f"{what}: peak", "MiB", "lower", imports.peak_mib, theirs.peak_mib)
     yield _first_answer(bench)
 
 
 class _Imports:
-    """Samples of one import in fresh processes, each beside one of the same Python with nothing to do."""
+    """Samples of one import, each in a fresh process that clocks the statement alone, without Python's own start."""
 
     def __init__(self, bench: Bench, python: Path, statement: str) -> None:
-        self._python = str(python)
-        self._statement = statement
+        self._command = [str(python), "-I", "-c", _CLOCKED.format(statement=statement) + _PEAK]
         self._environment = bench.environment()
-        self._times: list[tuple[float, float]] = []
-        self._peaks: list[float] = []
-        self._run(statement)  # bytecode and caches are there from now on, as they are for users
+        self._samples: list[tuple[float, float]] = []
+        self._run()  # bytecode and caches are there from now on, as they are for users
 
     def sample(self) -> None:
-        bare, _ = self._run("pass")
-        seconds, peak = self._run(self._statement)
-        self._times.append((bare, seconds))
-        self._peaks.append(peak)
+        self._samples.append(self._run())
 
     @property
-    def over_bare_ms(self) -> tuple[float, ...]:
-        bare = median(bare for bare, _ in self._times)
-        return tuple((seconds - bare) * 1000 for _, seconds in self._times)
+    def milliseconds(self) -> tuple[float, ...]:
+        return tuple(milliseconds for milliseconds, _ in self._samples)
 
     @property
     def peak_mib(self) -> tuple[float, ...]:
-        return tuple(self._peaks)
+        return tuple(peak for _, peak in self._samples)
 
-    def _run(self, statement: str) -> tuple[float, float]:
-        command = [self._python, "-I", "-c", statement + _PEAK]
-        start = time.perf_counter()
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=True)
-        return time.perf_counter() - start, float(done.stdout)
+    def _run(self) -> tuple[float, float]:
+        done = subprocess.run(self._command, env=self._environment, capture_output=True, text=True, check=True)
+        milliseconds, peak = done.stdout.split()
+        return float(milliseconds), float(peak)
 
 
 def _first_answer(bench: Bench) -> Measure:

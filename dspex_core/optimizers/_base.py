@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
@@ -160,6 +160,20 @@ class Search(Generic[P]):
         self.runtime.emit(UsageAdded(usage=usage))
 
 
+class ConfiguredLM(Protocol):
+    """An LM, as far as an optimizer looks at it: what is recorded of it."""
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether a key was given in code, which is recorded nowhere."""
+        ...
+
+    @property
+    def config(self) -> LMConfig:
+        """Its configuration."""
+        ...
+
+
 class Optimizer(BaseModel):
     """Finds the state of a program that scores best. Its fields are its options.
 
@@ -204,7 +218,7 @@ class Optimizer(BaseModel):
         trainset: Dataset,
         valset: Dataset | None = None,
         teacher: P | None = None,
-        teacher_lm: LMConfig | None = None,
+        teacher_lm: LMConfig | ConfiguredLM | None = None,
     ) -> CompileResult[P]:
         """Search for the student's best state, on the runtime in force.
 
@@ -214,7 +228,7 @@ class Optimizer(BaseModel):
             valset: Rows that candidates, the student as given first, are scored on. Without them the state found is
                 returned unscored.
             teacher: A program of the same structure whose runs become demos; by default the student.
-            teacher_lm: The model that the teacher runs on; by default the one in force.
+            teacher_lm: The model that the teacher runs on, an LM or its configuration; by default the one in force.
 
         Returns:
             The best program with all candidates' scores.
@@ -233,7 +247,7 @@ class Optimizer(BaseModel):
             valset=valset,
             metric=self.metric,
             teacher=teacher,
-            teacher_lm=teacher_lm,
+            teacher_lm=_configuration(teacher_lm),
         )
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
         await search.evaluate(student.get_state(), "baseline")
@@ -263,3 +277,14 @@ class Optimizer(BaseModel):
             raise ConfigurationError("the program has no predictor: there is nothing to optimize")
         if teacher is not None and teacher.get_state().predictors.keys() != predictors.keys():
             raise ConfigurationError("teacher and student must have the same predictors")
+
+
+def _configuration(lm: LMConfig | ConfiguredLM | None) -> LMConfig | None:
+    if lm is None or isinstance(lm, LMConfig):
+        return lm
+    if lm.has_own_key:
+        raise ConfigurationError(
+            "teacher_lm was given its key in code, and a compile records no key: set it in the environment, and make "
+            "the LM without api_key"
+        )
+    return lm.config

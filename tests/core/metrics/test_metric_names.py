@@ -1,0 +1,61 @@
+import pytest
+
+from dspex_core import Score
+from dspex_core.errors import MetricError, ProgramError, TrustError, UnknownNameError
+from dspex_core.metrics import METRICS, exact_match, is_built_in, metric_reference, resolve_metric, score_of
+from dspex_core.references import CodeReference
+
+SOURCE = "def judge(example, prediction, trace=None):\n    return True\n\nnumber = 7\n"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    folder = tmp_path / "their_metrics"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "their_metrics", raising=False)
+    return __import__("their_metrics")
+
+
+@pytest.mark.parametrize("name", ["exact_match", "f1", "contains"])
+def test_a_built_in_metric_goes_by_its_name_and_back(name):
+    metric = resolve_metric(name)
+    assert metric is METRICS[name]
+    assert metric_reference(metric) == metric_reference(name) == CodeReference(path=name)
+    assert resolve_metric(CodeReference(path=name), trust=()) is metric
+    assert is_built_in(metric)
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    for use in (resolve_metric, metric_reference):
+        with pytest.raises(UnknownNameError, match="unknown metric 'exactmatch': did you mean 'exact_match'"):
+            use("exactmatch")
+
+
+def test_a_function_of_ones_own_is_found_again_by_its_path(package):
+    reference = metric_reference(package.judge)
+    assert reference.path == "their_metrics:judge"
+    assert resolve_metric(reference, trust=["their_metrics"]) is package.judge
+    assert resolve_metric("their_metrics:judge") is package.judge
+    assert not is_built_in(package.judge)
+
+
+def test_a_worker_imports_no_metric_from_a_package_that_it_does_not_trust(package):
+    with pytest.raises(TrustError, match="--trust their_metrics"):
+        resolve_metric(metric_reference(package.judge), trust=["other"])
+
+
+def test_a_path_that_leads_to_no_function_is_refused(package):
+    with pytest.raises(MetricError, match="their_metrics:number is a int, not a function"):
+        resolve_metric("their_metrics:number")
+
+
+def test_a_lambda_cannot_go_to_a_worker_and_the_error_says_what_to_do():
+    with pytest.raises(ProgramError, match="cannot be imported by a worker: move it to a module"):
+        metric_reference(lambda *_: True)
+
+
+def test_a_score_is_taken_as_it_is():
+    score = Score(value=0.3, feedback="so so")
+    assert score_of(score, exact_match) is score

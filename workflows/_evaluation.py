@@ -22,6 +22,7 @@ class Evaluation:
         self._input = input
         self._earlier = input.done or EvaluationOutput()
         self._chunks: dict[int, ChunkEvaluation] = {}
+        self._rows_done = len(self._earlier.scores)
 
     @workflow.run
     async def run(self, input: EvaluationInput) -> EvaluationOutput:  # noqa: A002
@@ -37,8 +38,9 @@ class Evaluation:
         async def work() -> None:
             # Demand, not push: a chunk is asked for when another is done.
             for chunk in waiting:
-                self._chunks[chunk.start] = await self._evaluate(chunk)
-                workflow.set_current_details(self._details())
+                done = self._chunks[chunk.start] = await self._evaluate(chunk)
+                self._rows_done += len(done.scores)
+                workflow.set_current_details(f"{self._rows_done} of {input.dataset.size} rows")
 
         await asyncio.gather(*(work() for _ in range(min(MOST_OUTSTANDING, len(leg)))))
         output = self._output()
@@ -84,8 +86,3 @@ class Evaluation:
             usage=sum((chunk.usage for chunk in done), start=self._earlier.usage),
             rows=(*self._earlier.rows, *(chunk.rows for chunk in done)),
         )
-
-    def _details(self) -> str:
-        status = self.status()
-        score = "" if status.score is None else f", {status.score} % so far"
-        return f"{status.rows_done} of {status.rows_total} rows{score}"

@@ -74,7 +74,7 @@ class BootstrapFewShot(Optimizer):
         return accepted
 
     async def _fill_up(self, search: Search[P], accepted: list[RowTrace]) -> ProgramState:
-        """Bootstrapped demos first, then labeled rows that were not bootstrapped, drawn anew from the last draw."""
+        """Bootstrapped demos first, then labeled rows that were not bootstrapped, drawn for each predictor."""
         rng = random.Random(self.seed)  # noqa: S311 - repeatable by design
         used = {trace.row for trace in accepted}
         rest = [row for row in range(len(search.trainset)) if row not in used]
@@ -84,8 +84,8 @@ class BootstrapFewShot(Optimizer):
         for name in state.predictors:
             bootstrapped = self._demos_of(name, accepted)
             missing = max(0, self.max_labeled_demos - len(bootstrapped))
-            rest = rng.sample(rest, min(missing, len(rest)))
-            demos[name] = (*bootstrapped, *await search.labeled_demos(rest))
+            labeled = rng.sample(rest, min(missing, len(rest)))
+            demos[name] = (*bootstrapped, *await search.labeled_demos(labeled))
         return state.with_demos(demos)
 
     def _demos_of(self, name: str, accepted: list[RowTrace]) -> list[dict[str, Any]]:

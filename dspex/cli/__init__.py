@@ -3,7 +3,7 @@
 import sys
 
 from dspex.cli._app import app
-from dspex.cli._shell import fail, innermost
+from dspex.cli._shell import DONE, fail, innermost, leave
 from dspex_core.errors import DSPExError
 
 
@@ -17,6 +17,8 @@ def main() -> None:
         if not isinstance(innermost(error), DSPExError):
             raise
         fail(error)
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else DONE)
 
 
 __all__ = ["main"]

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from dspex.cli._inputs import Task
+from dspex.cli._inputs import Task, require_writable
 from dspex.cli._progress import ProgressView, usage_line
 from dspex.cli._shell import say, tell, tell_json
 from dspex.client import Client, Run, RunStatus
@@ -40,6 +40,8 @@ class CompileJob:
 async def compile_program(job: CompileJob) -> None:
     """Run a compile, durable if a server can be had, and tell its result."""
     job.optimizer.check(job.task.program, job.task.trainset, job.task.valset)
+    if job.output is not None:
+        require_writable(job.output)
     if job.in_process:
         await _in_process(job)
         return

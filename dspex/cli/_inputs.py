@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dspex_core.datasets import hold_out, label_values, read_rows, require_columns
-from dspex_core.errors import ConfigurationError, DatasetError, InputError, SignatureError
+from dspex_core.errors import ConfigurationError, DatasetError, InputError, ProgramError, SignatureError
 from dspex_core.lm import LM
 from dspex_core.modules import Module, build_program, module_named
 from dspex_core.programs import ImportedProgram
@@ -151,6 +152,21 @@ def program_inputs(program: Module, given: Sequence[str]) -> dict[str, Any]:
         is_text = name not in fields or fields[name].annotation is str
         inputs[name] = value if is_text else _value(value)
     return inputs
+
+
+def require_writable(path: str) -> None:
+    """Refuse a place that a program cannot be saved to, before anything is paid for.
+
+    Raises:
+        ProgramError: If it is a folder, or in none that can be written to.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ProgramError(f"cannot write the program to {path}: it is a folder; name a file in it")
+    if not target.parent.is_dir():
+        raise ProgramError(f"cannot write the program to {path}: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise ProgramError(f"cannot write the program to {path}: the folder {target.parent} cannot be written to")
 
 
 def trusted_packages(*paths: str | None) -> list[str]:

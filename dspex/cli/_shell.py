@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -31,6 +32,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         sys.exit(INTERRUPTED)
 
 
+async def until_told_to_stop() -> None:
+    """Wait for Ctrl-C or SIGTERM, the ordinary end of what serves; once more ends the process at once."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+
+
 def say(line: str) -> None:
     """One line of progress, on stderr; lost if whoever read it has gone, which is no reason to stop working."""
     with contextlib.suppress(BrokenPipeError):
@@ -53,10 +65,20 @@ def fail(error: BaseException) -> NoReturn:
     # What was tried to get a server is a list, and reads as one.
     text = str(cause) if isinstance(cause, ServerSetupError) else " ".join(str(cause).split())
     say(f"error: {text}")
-    sys.stdout.flush()
-    # Not sys.exit: a Temporal client that could not connect still tries to, in a thread that the interpreter's own
-    # ending would trip over.
-    os._exit(BAD_INPUT if isinstance(cause, InputError) else FAILED)
+    leave(BAD_INPUT if isinstance(cause, InputError) else FAILED)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with a status, and at once.
+
+    Threads of Temporal's client may still be at work, and the interpreter's own ending aborts when one of them then
+    wants it back.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def innermost(error: BaseException) -> BaseException:

@@ -1,6 +1,4 @@
-import asyncio
-
-from dspex.cli._shell import say
+from dspex.cli._shell import say, until_told_to_stop
 from dspex.devserver import server
 from dspex.worker import WorkerProcess
 
@@ -12,7 +10,5 @@ async def run_up() -> None:
         if found.web_ui:
             say(f"Web UI           {found.web_ui}")
         say("in another terminal: dspex compile …, dspex runs list; Ctrl-C here ends server and worker, runs are kept")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            say("stopping the worker, then the server")
+        await until_told_to_stop()
+        say("stopping the worker, then the server")

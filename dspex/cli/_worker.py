@@ -1,4 +1,3 @@
-import asyncio
 import os
 import signal
 import sys
@@ -6,7 +5,7 @@ import threading
 from contextlib import AsyncExitStack
 
 from dspex.cli._logging import configure_logging
-from dspex.cli._shell import say
+from dspex.cli._shell import say, until_told_to_stop
 from dspex.devserver import Server, configured_server, running_dev_server
 from dspex.worker import WorkerProcess, run_worker
 from dspex_core.errors import ServerUnavailableError
@@ -30,7 +29,7 @@ async def work_on_runs(*, trust: list[str], processes: int = 1, with_parent: boo
             await stack.enter_async_context(
                 WorkerProcess(server, trust=trust, say=lambda line, number=number: say(f"[{number}] {line}"))
             )
-        await asyncio.Event().wait()
+        await until_told_to_stop()
 
 
 async def server_in_use() -> Server:

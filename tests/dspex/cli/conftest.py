@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from dspex import settings
 from dspex.cli._app import app
 
 sys.path.append(str(Path(__file__).parents[2] / "core" / "testing"))
 
 from intent_prompts import intent_rows
 
-BANKING = ("--train", "train.csv", "--val", "dev.csv", "--input", "text", "--output", "label")
+USERS_HOME = settings.home()
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ def in_this_process(platform, folder, monkeypatch):
         return Finished(done.exit_code, done.stdout, done.stderr)
 
     return invoke
+
+
+@pytest.fixture
+def users_home():
+    """Where the temporal command is cached, for commands that start a server of their own."""
+    return USERS_HOME
 
 
 @pytest.fixture

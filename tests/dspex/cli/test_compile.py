@@ -2,12 +2,11 @@ import asyncio
 import csv
 import json
 
-import pyarrow
-import pyarrow.parquet
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from intent_prompts import LABELS
 
-from dspex import settings
 from dspex_core.testing import conformance_rows
 
 pytestmark = pytest.mark.slow
@@ -18,7 +17,6 @@ FIELDS = {
     *("completion_tokens", "cost_usd", "seconds", "web_ui", "program"),
 }
 CLEAR_MARGIN = 8
-USERS_HOME = settings.home()
 
 
 @pytest.fixture
@@ -36,10 +34,12 @@ def output_field(path):
     return json.loads(path.read_text())["structure"]["signature"]["fields"][-1]
 
 
-async def test_one_seed_gives_one_score_and_one_file_durable_or_not_in_any_home(dspex, model, folder, tmp_path):
+async def test_one_seed_gives_one_score_and_one_file_durable_or_not_in_any_home(
+    dspex, model, folder, tmp_path, users_home
+):
     own_server = tmp_path / "own-server"
     own_server.mkdir()
-    (own_server / "bin").symlink_to(USERS_HOME / "bin")
+    (own_server / "bin").symlink_to(users_home / "bin")
     compile_it = ("compile", *BANKING, *model, "--json", "-o")
     durable, here, elsewhere = await asyncio.gather(
         dspex(*compile_it, "durable.json", "--id", "banking"),
@@ -74,9 +74,7 @@ async def test_one_seed_gives_one_score_and_one_file_durable_or_not_in_any_home(
 
 
 @pytest.mark.parametrize("extension", ["jsonl", "json", "tsv", "parquet"])
-def test_the_same_rows_in_another_format_give_the_same_program(
-    extension, in_this_process, model, folder, tmp_path, train_rows
-):
+def test_the_same_rows_in_another_format_give_the_same_program(extension, in_this_process, model, tmp_path, train_rows):
     rows = train_rows[:60]
     for name in (extension, "csv"):
         write_rows(tmp_path / f"rows.{name}", rows)
@@ -91,7 +89,7 @@ def test_the_same_rows_in_another_format_give_the_same_program(
 
 def write_rows(path, rows):
     if path.suffix == ".parquet":
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        pq.write_table(pa.Table.from_pylist(rows), path)
     elif path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     elif path.suffix == ".json":
@@ -103,9 +101,7 @@ def write_rows(path, rows):
             writer.writerows(rows)
 
 
-def test_columns_may_have_spaces_and_settings_reach_the_optimizer(
-    in_this_process, model, tmp_path, train_rows
-):
+def test_columns_may_have_spaces_and_settings_reach_the_optimizer(in_this_process, model, tmp_path, train_rows):
     path = tmp_path / "spaced.csv"
     write_rows(path, [{"customer's message": row["text"], "the intent": row["label"]} for row in train_rows[:60]])
     options = ("--train", path, "--input", "customer's message", "--output", "the intent", *model, "--in-process")

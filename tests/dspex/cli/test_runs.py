@@ -1,0 +1,112 @@
+"""Runs that outlive the command that started them: left, found, watched, exported, resumed."""
+
+import asyncio
+import json
+
+import pytest
+
+from dspex_core.testing import FakeProviderProcess, conformance_rows
+
+pytestmark = pytest.mark.slow
+
+TOPICS = ("compile", "--train", "topics.jsonl", "--input", "text", "--output", "topic")
+
+
+@pytest.fixture
+def topics(folder):
+    rows = [json.dumps(row.to_dict()) + "\n" for row in conformance_rows(150)]
+    (folder / "topics.jsonl").write_text("".join(rows))
+
+
+@pytest.fixture
+def slow_model():
+    """A model slow enough that a run on it is under way while commands come and go."""
+    with FakeProviderProcess(latency_ms=250) as provider:
+        yield provider
+
+
+@pytest.fixture
+def slowly(topics, slow_model):
+    return (*TOPICS, "--lm", "openai/fake", "--api-base", slow_model.base_url, "--concurrency", "4")
+
+
+async def test_a_run_that_was_left_goes_on_and_is_watched_listed_shown_and_exported_from_elsewhere(
+    dspex, slowly, slow_model, folder
+):
+    left = await dspex(*slowly, "--id", "left-alone", "--detach", "--json")
+    assert left.code == 0, left.err
+    assert left.document["id"] == "left-alone"
+    attached = slow_model.stats().answered
+    watched, again, shown, listed = await asyncio.gather(
+        dspex("runs", "watch", "left-alone", "--json"),
+        dspex(*slowly, "--id", "left-alone", "-o", "again.json", "--json"),
+        dspex("runs", "show", "left-alone", "--json"),
+        dspex("runs", "list", "--json"),
+    )
+    assert attached < watched.document["lm_calls"], "it was under way when it was watched"
+    assert shown.document["status"] in ("queued", "running")
+    assert {"id": "left-alone", "optimizer": "bootstrap_few_shot"}.items() <= listed.document[0].items()
+    for done in (watched, again):
+        assert done.code == 0, done.err
+        assert done.document["status"] == "completed"
+        assert done.document["score"] > done.document["baseline_score"]
+    assert "attached" in again.err
+    assert again.document["lm_calls"] == watched.document["lm_calls"] == slow_model.stats().requests
+    assert "baseline: " in watched.err
+
+    exported, shown, in_use = await asyncio.gather(
+        dspex("runs", "export", "left-alone", "-o", "exported.json", "--json"),
+        dspex("runs", "show", "left-alone", "--json"),
+        dspex(*slowly, "--id", "left-alone"),
+    )
+    assert exported.document["program"] == "exported.json"
+    assert (folder / "exported.json").read_bytes() == (folder / "again.json").read_bytes()
+    ended = ("id", "status", "score", "baseline_score", "trials", "lm_calls", "seconds", "optimizer")
+    assert [shown.document[name] for name in ended] == [watched.document[name] for name in ended]
+    assert in_use.code == 2
+    assert in_use.err.startswith("error: a run 'left-alone' has ended already (completed)")
+    assert "--resume" in in_use.err
+
+    calls = slow_model.stats().requests
+    resumed = await dspex(*slowly, "--id", "left-alone", "--resume", "--json")
+    assert resumed.code == 0, resumed.err
+    assert resumed.document["score"] == watched.document["score"]
+    assert resumed.document["lm_calls"] == 0
+    assert slow_model.stats().requests == calls
+
+
+async def test_a_command_that_is_interrupted_leaves_its_run_going_and_says_how_to_come_back(dspex, slowly):
+    command = await dspex.start(*slowly, "--id", "interrupted")
+    await command.until_said("evaluating baseline")
+    command.tell()
+    left = await command.end()
+    assert left.code == 130
+    assert "dspex runs watch interrupted" in left.lines[-1]
+    assert "Traceback" not in left.err
+    watched = await dspex("runs", "watch", "interrupted")
+    assert watched.code == 0, watched.err
+    assert watched.out.startswith("score ")
+
+
+def test_lists_and_shows_runs_for_people(in_this_process, model, topics):
+    assert in_this_process(*TOPICS, *model, "--id", "for-people").code == 0
+    listed = in_this_process("runs", "list")
+    assert "for-people" in listed.out
+    assert "bootstrap_few_shot" in listed.out
+    shown = in_this_process("runs", "show", "for-people")
+    assert "completed" in shown.out
+    assert "bootstrapped demos" in shown.out
+
+
+@pytest.mark.parametrize("options", [(), ("--in-process",)])
+async def test_a_rejected_key_fails_the_run_with_one_line_that_does_not_quote_it(dspex, topics, options, tmp_path):
+    with FakeProviderProcess(api_key="another-key") as provider:
+        lm = ("--lm", "openai/fake", "--api-base", provider.base_url)
+        done = await dspex(*TOPICS, *lm, *options)
+        assert provider.stats().requests <= 64, "nobody tries a rejected key again"
+    assert done.code == 1
+    assert done.out == ""
+    assert [line.startswith("error: ") for line in done.lines] == [False] * (len(done.lines) - 1) + [True]
+    assert "the API key was rejected: check OPENAI_API_KEY" in done.lines[-1]
+    assert "Traceback" not in done.err
+    assert dspex.variables["OPENAI_API_KEY"] not in done.err

@@ -11,7 +11,7 @@ an `EventsLost` in their place.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -119,7 +119,9 @@ class Subscription:
         if len(self._events) == self._events.maxlen:
             self._lost += 1
         self._events.append(event)
-        self._loop.call_soon_threadsafe(self._arrived.set)
+        # A loop that has ended reads nothing any more; that is no reason for the work to fail.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._arrived.set)
 
     def close(self) -> None:
         """End the iteration once the events that arrived are read."""

@@ -56,8 +56,10 @@ def _rights(label: Any) -> list[Any]:
 
 
 def _normal(value: Any) -> str:
-    text = unicodedata.normalize("NFD", str(value)).lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", text).split())
+    text = unicodedata.normalize("NFD", str(value)).lower()
+    bare = text.translate(_PUNCTUATION)
+    # A label that is nothing but an article or a sign ("A", "+") is told apart from others by just that.
+    return " ".join(_ARTICLES.sub(" ", bare).split() or bare.split() or text.split())
 
 
 def _token_f1(right: Any, given: Any) -> float:

@@ -22,6 +22,12 @@ def scored(metric, label, given_text):
         (4, "4", True),
         (True, True, True),
         ("", "", True),
+        ("A", "a.", True),
+        ("A", "B", False),
+        ("A", "the", False),
+        ("+", "+", True),
+        ("+", "-", False),
+        ("", "a", False),
     ],
 )
 def test_exact_match_looks_past_case_punctuation_articles_and_spacing(label, answer, right):

@@ -1,0 +1,63 @@
+import hashlib
+
+import pytest
+
+from dspex_core.artifacts import ArtifactStore
+from dspex_core.errors import ArtifactError, ConfigurationError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "a folder with spaces & ümlauts"
+
+
+@pytest.fixture
+def store(folder):
+    return ArtifactStore(folder.as_uri())
+
+
+async def test_what_was_kept_is_found_by_its_digest_also_by_another_process_s_store(store, folder):
+    digest = await store.put(b"content")
+    assert digest == hashlib.sha256(b"content").hexdigest()
+    assert await store.get(digest) == b"content"
+    assert await ArtifactStore(folder.as_uri()).get(digest) == b"content"
+
+
+async def test_the_same_content_is_kept_once(store, folder):
+    assert await store.put(b"content") == await store.put(b"content")
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
+
+
+async def test_nothing_is_content_too(store):
+    assert await store.get(await store.put(b"")) == b""
+
+
+async def test_a_missing_artifact_says_where_it_was_looked_for(store, folder):
+    with pytest.raises(ArtifactError, match=f"artifact {'0' * 64} is not in .*share one DSPEX_ARTIFACTS"):
+        await store.get("0" * 64)
+
+
+async def test_an_altered_artifact_is_never_handed_out(store, folder):
+    digest = await store.put(b"content")
+    next(path for path in folder.rglob("*") if path.is_file()).write_bytes(b"altered")
+    with pytest.raises(ArtifactError, match="has been altered"):
+        await store.get(digest)
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "no url", "s3://"])
+def test_a_url_that_is_no_store_is_refused_by_name(url):
+    with pytest.raises(ConfigurationError, match=r"no artifact store at .*DSPEX_ARTIFACTS"):
+        ArtifactStore(url)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="no artifact store at"):
+        ArtifactStore((tmp_path / "file" / "below").as_uri())
+
+
+async def test_a_store_that_cannot_be_written_to_says_so(store, folder):
+    digest = hashlib.sha256(b"content").hexdigest()
+    (folder / digest[:2]).write_text("a file where a folder must be")
+    with pytest.raises(ArtifactError, match="cannot write to the artifact store"):
+        await store.put(b"content")

@@ -24,8 +24,8 @@ DSPExError
 ├── ArtifactError             an artifact is missing or is not what its digest says
 ├── ServerSetupError          no Temporal server could be found, downloaded or built
 └── RunError                  a durable run
-├── RunNotFoundError      no run of that id
-└── RunFailedError        it ended without a result
+    ├── RunNotFoundError      no run of that id
+    └── RunFailedError        it ended without a result
 """
 
 import difflib

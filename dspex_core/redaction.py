@@ -17,6 +17,7 @@ def keep_secret(key: str) -> None:
 def redacted(text: str) -> str:
     """The text without any key that this process knows: those given to `keep_secret` and every *_API_KEY variable."""
     keys = {value for name, value in os.environ.items() if name.endswith("_API_KEY") and len(value) >= SHORTEST_KEY}
-    for key in _known | keys:
+    # The longest first: a key that begins with another must not lose its beginning only.
+    for key in sorted(_known | keys, key=len, reverse=True):
         text = text.replace(key, REPLACEMENT)
     return text

@@ -1,9 +1,10 @@
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from dspex import settings
 from dspex._rooms import activities, workflows
@@ -59,8 +60,11 @@ class DSPExPlugin(SimplePlugin):
 
 
 def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
-    """The sandbox, with the deciding code passed through: it is the same for all, and loading it takes long."""
-    restrictions = (
-        existing.restrictions if isinstance(existing, SandboxedWorkflowRunner) else SandboxRestrictions.default
-    )
-    return SandboxedWorkflowRunner(restrictions=restrictions.with_passthrough_modules(*PASSED_THROUGH))
+    """The sandbox, with the deciding code passed through: it is the same for all, and loading it takes long.
+
+    A runner of another kind that a team chose for its worker is left as it is.
+    """
+    runner = existing or SandboxedWorkflowRunner()
+    if not isinstance(runner, SandboxedWorkflowRunner):
+        return runner
+    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*PASSED_THROUGH))

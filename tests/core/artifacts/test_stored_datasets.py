@@ -44,7 +44,9 @@ async def test_a_reader_of_a_few_rows_reads_their_blocks_only(store, tmp_path):
 
 
 async def test_big_rows_make_more_blocks(store, tmp_path):
-    await store_dataset(store, rows(10, body="x" * 300_000))
+    examples = rows(10, body="x" * 300_000)
+    dataset = await store_dataset(store, examples)
+    assert await read(store, dataset, range(10)) == examples
     sizes = [path.stat().st_size for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert max(sizes) < 1_300_000
 

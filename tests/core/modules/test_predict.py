@@ -84,11 +84,12 @@ async def test_without_an_lm_the_error_says_how_to_set_one():
 async def test_instructions_and_demos_of_the_state_reach_the_model_and_the_original_stays_as_it_is(start_model):
     model = start_model(lambda _: written(team="bug"))
     plain = Predict(TRIAGE)
-    taught = plain.with_state(state_of("self", demos=({"text": "it crashed", "team": "bug"},)))
     with using(lm=lm_of(model)):
-        await taught(text="refund me")
         await plain(text="refund me")
-    with_demo, without = model.conversations
+        taught = plain.with_state(state_of("self", demos=({"text": "it crashed", "team": "bug"},)))
+        await taught(text="refund me")
+        await plain(text="again")
+    _, with_demo, without = model.conversations
     assert with_demo[0]["content"].endswith("Route it.")
     assert with_demo[2]["content"] == written(team="bug")
     assert len(without) == 2

@@ -1,0 +1,72 @@
+"""What activities report: whether trying again makes sense, and never a key."""
+
+from dataclasses import replace
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities._failures import TRIES_OF_UNKNOWN_ERRORS, reported
+from dspex_core.errors import (
+    ArtifactError,
+    ConfigurationError,
+    LMAuthenticationError,
+    LMConnectionError,
+    LMNotFoundError,
+    LMProviderError,
+    LMRateLimitError,
+    LMRequestError,
+    MetricError,
+    ProgramError,
+    TrustError,
+)
+
+
+async def failure_of(error, *, attempt=1):
+    """What an activity that raises this reports to the server."""
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=attempt)
+
+    async def work():
+        raise error
+
+    with pytest.raises(ApplicationError) as raised:
+        await environment.run(reported, work)
+    return raised.value
+
+
+@pytest.mark.parametrize("kind", [LMConnectionError, LMProviderError, LMRateLimitError, ArtifactError])
+async def test_what_waiting_may_cure_is_tried_again(kind):
+    failure = await failure_of(kind("later, perhaps"))
+    assert not failure.non_retryable
+    assert (failure.type, failure.message) == (kind.__name__, "later, perhaps")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(ConfigurationError, LMAuthenticationError, LMNotFoundError, LMRequestError),
+        *(MetricError, ProgramError, TrustError),
+    ],
+)
+async def test_what_waiting_cannot_cure_ends_the_run_at_once(kind):
+    assert (await failure_of(kind("never"), attempt=1)).non_retryable
+
+
+async def test_a_wait_that_the_provider_asks_for_is_kept():
+    failure = await failure_of(LMRateLimitError("slowly", retry_after=7.5))
+    assert failure.next_retry_delay.total_seconds() == 7.5
+
+
+async def test_an_error_nobody_foresaw_is_tried_a_few_times():
+    assert not (await failure_of(KeyError("x"), attempt=TRIES_OF_UNKNOWN_ERRORS - 1)).non_retryable
+    assert (await failure_of(KeyError("x"), attempt=TRIES_OF_UNKNOWN_ERRORS)).non_retryable
+
+
+async def test_no_report_holds_a_key_or_a_cause_that_might(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-told")
+    for error in (LMConnectionError("with sk-not-to-be-told"), RuntimeError("headers: Bearer sk-not-to-be-told")):
+        error.__cause__ = ValueError("sk-not-to-be-told")
+        failure = await failure_of(error)
+        assert "sk-not-to-be-told" not in str(failure)
+        assert failure.__cause__ is None

@@ -9,7 +9,7 @@ from dspex.cli._inputs import Task, require_writable
 from dspex.cli._progress import ProgressView, usage_line
 from dspex.cli._shell import say, tell, tell_json
 from dspex.client import Client, Run, RunStatus
-from dspex.devserver import configured_server, dev_server
+from dspex.devserver import configured_server, dev_server, running_dev_server
 from dspex.worker import WorkerProcess
 from dspex_core import events
 from dspex_core.errors import RunFailedError, ServerSetupError, ServerUnavailableError
@@ -68,11 +68,18 @@ async def compile_program(job: CompileJob) -> None:
         if job.detach:
             _tell_detached(run, job)
             return
-        await follow(run, output=job.output, as_json=job.as_json)
+        ends_with_us = client.server.origin == "dev server"
+        await follow(run, output=job.output, as_json=job.as_json, ends_with_us=ends_with_us)
 
 
-async def follow(run: Run, *, output: str | None, as_json: bool) -> None:
+async def follow(run: Run, *, output: str | None, as_json: bool, ends_with_us: bool = False) -> None:
     """Watch a run to its end and tell its result.
+
+    Args:
+        run: The run.
+        output: Where to save its program.
+        as_json: Whether to tell the result as JSON.
+        ends_with_us: Whether the server or the worker in use stop when this command does.
 
     Raises:
         RunFailedError: If it failed.
@@ -81,7 +88,10 @@ async def follow(run: Run, *, output: str | None, as_json: bool) -> None:
         with ProgressView() as view:
             await view.follow(run.events())
     except asyncio.CancelledError:
-        say(f"left run {run.id} going; come back with: dspex runs watch {run.id}")
+        if ends_with_us:
+            say(f"run {run.id} is kept; it goes on while `dspex up` runs, or with this command and --id {run.id}")
+        else:
+            say(f"left run {run.id} going; come back with: dspex runs watch {run.id}")
         raise
     status = await run.status()
     if status.status != "completed":
@@ -122,10 +132,12 @@ async def _client(job: CompileJob, stack: AsyncExitStack) -> Client:
             say(f"no worker polls task queue {client.task_queue!r} yet: the run waits until you start `dspex worker`")
         return client
     if job.detach:
-        raise ServerUnavailableError(
-            "--detach needs a server and a worker that outlive this command: start `dspex up` in another terminal "
-            "and set TEMPORAL_ADDRESS to what it prints"
-        )
+        running = await running_dev_server()
+        if running is None:
+            raise ServerUnavailableError(
+                "--detach needs a server and a worker that outlive this command: start `dspex up` in another terminal"
+            )
+        return await Client.connect(running)
     server = await stack.enter_async_context(dev_server(say))
     await stack.enter_async_context(WorkerProcess(server, trust=job.trust))
     return await Client.connect(server)

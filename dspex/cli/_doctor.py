@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from dspex import settings
-from dspex.cli._shell import tell, tell_json
+from dspex.cli._shell import FAILED, tell, tell_json
 from dspex.client import Client
 from dspex.devserver import configured_server, running_dev_server
 from dspex_core.artifacts import ArtifactStore
@@ -36,11 +36,16 @@ class Finding:
 async def examine(*, as_json: bool) -> None:
     """Look at what DSPEx needs, and tell what is there and what to do about what is not."""
     findings = [_python(), *_packages(), _home(), await _artifacts(), _temporal_command(), *await _server(), _key()]
+    well = all(finding.ok is not False for finding in findings)
     if as_json:
-        tell_json(
-            {"ok": all(finding.ok is not False for finding in findings), "findings": [asdict(f) for f in findings]}
-        )
-        return
+        tell_json({"ok": well, "findings": [asdict(finding) for finding in findings]})
+    else:
+        _tell(findings)
+    if not well:
+        sys.exit(FAILED)
+
+
+def _tell(findings: list[Finding]) -> None:
     marks = {True: "ok", False: "!!", None: "--"}
     for finding in findings:
         tell(f"{marks[finding.ok]}  {finding.what:<18} {finding.found}")

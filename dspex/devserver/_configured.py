@@ -4,8 +4,10 @@ import aiohttp
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 from dspex.devserver._probe import why_unusable
+from dspex.devserver._process import StateFolder
 from dspex.devserver._server import Server
 from dspex_core.errors import ConfigurationError, ServerUnavailableError
+from dspex_core.home import home
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _CLOUD_HOSTS = (".tmprl.cloud", ".api.temporal.io")
@@ -49,7 +51,8 @@ async def configured_server() -> Server | None:
             f"{reason}; start it, or correct the setting, or unset it to have DSPEx start a dev server"
         )
     namespace = options.get("namespace", "default")
-    return Server(address, namespace, await _web_ui(address), origin="configured", started=False)
+    web_ui = await _own_web_ui(address) or await _web_ui(address)
+    return Server(address, namespace, web_ui, origin="configured", started=False)
 
 
 def _load() -> ClientConnectConfig:
@@ -60,6 +63,12 @@ def _load() -> ClientConnectConfig:
             f"the Temporal settings cannot be read: {error}. Check TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE and "
             "the other TEMPORAL_ variables"
         ) from error
+
+
+async def _own_web_ui(address: str) -> str | None:
+    """The Web UI's address if the server named is the dev server in DSPEX_HOME, whose ports may be any."""
+    record = await StateFolder(home() / "dev-server").answering()
+    return record.web_ui if record and record.address == address else None
 
 
 async def _web_ui(address: str) -> str | None:

@@ -8,7 +8,7 @@ from dspex_core.errors import ProgramError
 from dspex_core.modules._synchronous import run_synchronously
 from dspex_core.programs import ImportedProgram, ProgramFile, ProgramReference, read_program, write_program
 from dspex_core.record import Prediction
-from dspex_core.references import reference_to
+from dspex_core.references import CodeReference, reference_to
 from dspex_core.seam import ProgramState, metered
 
 if TYPE_CHECKING:
@@ -127,12 +127,20 @@ class Module:
 
         Raises:
             ProgramError: If it is not a program file of this version.
-            TrustError: If it names code that is not trusted, or that has changed since.
+            TrustError: If it names code that is not trusted.
         """
         from dspex_core.modules._build import build_program  # noqa: PLC0415 - the builder knows every module
 
         file = read_program(path)
-        return build_program(file.structure, trust=trust).with_state(file.state)
+        structure = file.structure
+        if isinstance(structure, ImportedProgram):
+            # The code may have changed since, and its author knows; a state that no longer fits is refused below.
+            unchecked = CodeReference(path=structure.code.path)
+            structure = ImportedProgram(code=unchecked)
+            built = build_program(structure, trust=trust)
+            structure = ImportedProgram(code=reference_to(unchecked.path, what="program"))
+            return built.built_from(structure).with_state(file.state)
+        return build_program(structure, trust=trust).with_state(file.state)
 
 
 def _walk(part: Any, name: str, seen: set[int]) -> Iterator[tuple[str, "Predict"]]:

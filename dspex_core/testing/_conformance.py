@@ -1,4 +1,4 @@
-"""What every optimizer must hold to, checked by running it: shipped, so that an optimizer of your own can be checked too."""
+"""What every optimizer must hold to, checked by running it: yours too."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass

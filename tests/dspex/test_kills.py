@@ -1,4 +1,4 @@
-"""Killing anything at any time: the run goes on to the result of an undisturbed one, and finished calls stay finished."""
+"""Killing anything at any time: a run goes on to the result of an undisturbed one, and finished calls stay finished."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from conftest import in_environment, own_platform
+from real_parts import in_environment, own_platform
 
 from dspex import Client
 from dspex_core.optimizers import BootstrapFewShot
@@ -49,9 +49,12 @@ def undisturbed(background, tmp_path_factory):
             run = await compiled(client, platform, "undisturbed")
             return await run.result()
 
-    with platform_of(background, tmp_path_factory.mktemp("undisturbed")) as platform, platform.worker():
-        with in_environment(platform.variables):
-            return background.call(result(platform))
+    with (
+        platform_of(background, tmp_path_factory.mktemp("undisturbed")) as platform,
+        platform.worker(),
+        in_environment(platform.variables),
+    ):
+        return background.call(result(platform))
 
 
 def assert_the_same(result, undisturbed, platform, kills):

@@ -8,6 +8,7 @@ from model_servers import lm_of, written
 from dspex_core import ChainOfThought, InputField, Module, OutputField, Predict, Signature, using
 from dspex_core.errors import ProgramError, SignatureError, TrustError, UnknownNameError
 from dspex_core.modules import build_program
+from dspex_core.programs import read_program
 from dspex_core.seam import PredictorState, ProgramState
 
 SOURCE = """
@@ -52,7 +53,7 @@ def their_app(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("their_app", "their_app.programs"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    import their_app.programs  # noqa: PLC0415 - made a moment ago
+    import their_app.programs
 
     return their_app.programs
 
@@ -125,12 +126,16 @@ def test_a_package_that_is_not_trusted_is_never_imported(tmp_path, their_app, mo
     assert "their_app.programs" not in sys.modules
 
 
-def test_code_that_has_changed_since_is_refused(tmp_path, their_app):
+def test_a_worker_refuses_code_that_has_changed_since_and_its_author_may_load_it(tmp_path, their_app):
     their_app.Answer().save(tmp_path / "program.json")
     with (tmp_path / "their_app" / "programs.py").open("a") as source:
         source.write("# changed\n")
+    structure = read_program(tmp_path / "program.json").structure
     with pytest.raises(TrustError, match=r"their_app\.programs:Answer differs"):
-        Module.load(tmp_path / "program.json")
+        build_program(structure, trust=["their_app"])
+    loaded = Module.load(tmp_path / "program.json")
+    assert loaded.get_state() == their_app.Answer().get_state()
+    build_program(loaded.reference(), trust=["their_app"])
 
 
 def test_a_module_that_needs_arguments_says_how_to_name_it_instead(tmp_path, their_app):
@@ -235,8 +240,8 @@ def test_a_program_is_replaced_in_one_step(tmp_path):
 
 
 def test_an_instance_named_by_path_is_built_anew_for_each_who_asks(their_app):
-    from dspex_core.programs import ImportedProgram  # noqa: PLC0415
-    from dspex_core.references import reference_to  # noqa: PLC0415
+    from dspex_core.programs import ImportedProgram
+    from dspex_core.references import reference_to
 
     reference = ImportedProgram(code=reference_to("their_app.programs:ready", what="program"))
     first, second = (build_program(reference, trust=["their_app"]) for _ in range(2))

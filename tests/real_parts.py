@@ -1,0 +1,113 @@
+"""Real parts for tests of durable runs: a Temporal dev server, a fake provider, workers in processes of their own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dspex import settings
+from dspex.devserver import Server, dev_server
+from dspex.worker import WorkerProcess
+from dspex_core import LM
+from dspex_core.testing import FakeProviderProcess
+
+API_KEY = "sk-known-secret-of-the-tests"
+USER_CODE = Path(__file__).parent / "user_code"
+USERS_HOME = settings.home()
+"""Where the temporal command is cached: a built one is worth keeping between runs of the tests."""
+
+
+class Background:
+    """An event loop in a thread, on which servers and workers live while tests have loops of their own."""
+
+    def __enter__(self):
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self._stacks = []
+        return self
+
+    def __exit__(self, *exception):
+        for stack in reversed(self._stacks):
+            self.call(stack.aclose())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def call(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    @contextmanager
+    def running(self, manager):
+        stack = AsyncExitStack()
+        value = self.call(stack.enter_async_context(manager))
+        try:
+            yield value
+        finally:
+            self.call(stack.aclose())
+
+
+@dataclass
+class Platform:
+    """Everything a durable run needs, each part real, and the environment that points to it."""
+
+    background: Background
+    home: Path
+    server: Server
+    provider: FakeProviderProcess
+    state_dir: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def lm(self, **options):
+        return LM("openai/fake", api_base=self.provider.base_url, **options)
+
+    @contextmanager
+    def worker(self, *, trust=("shop_app",)):
+        with in_environment(self.variables):
+            manager = WorkerProcess(self.server, trust=trust, say=print)
+            with self.background.running(manager) as worker:
+                yield worker
+
+    def cli(self, *arguments, timeout=120, **variables):
+        """Run the command line as a user would; gives the finished process."""
+        command = [sys.executable, "-m", "dspex", *map(str, arguments)]
+        environment = {**os.environ, **self.variables, **variables}
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment, cwd=self.home
+        )
+
+
+@contextmanager
+def in_environment(variables):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield
+
+
+@contextmanager
+def own_platform(background, folder, *, task_queue="dspex", **provider):
+    """A platform of one's own: its server may be killed."""
+    home = folder / "home"
+    home.mkdir(parents=True)
+    state_dir = folder / "dev-server"
+    with ExitStack() as stack:
+        server = stack.enter_context(background.running(dev_server(print, state_dir=state_dir, binary_home=USERS_HOME)))
+        model = stack.enter_context(FakeProviderProcess(**provider))
+        platform = Platform(background, home, server, model, state_dir)
+        platform.variables = {
+            "DSPEX_HOME": str(home),
+            "DSPEX_TASK_QUEUE": task_queue,
+            "OPENAI_API_KEY": API_KEY,
+            "TEMPORAL_ADDRESS": server.address,
+            "TEMPORAL_NAMESPACE": server.namespace,
+            "TEMPORAL_CONFIG_FILE": str(home / "no-profiles.toml"),
+            "PYTHONPATH": str(USER_CODE),
+        }
+        yield platform

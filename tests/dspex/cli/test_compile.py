@@ -155,6 +155,15 @@ async def test_a_users_own_program_and_metric_compile_durably_and_load_again(dsp
     assert predicted.document["topic"] in ("account", "billing", "bug", "shipping")
 
 
+def test_another_seed_draws_other_demos_and_the_same_one_the_same(in_this_process, model, folder, tmp_path):
+    options = (*BANKING, *model, "--in-process", "--optimizer", "labeled_few_shot", "--set", "k=3")
+    for name, seed in (("zero", 0), ("one", 1), ("one-again", 1)):
+        assert in_this_process("compile", *options, "--seed", seed, "-o", tmp_path / name).code == 0
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "one-again").read_bytes()
+    assert demos_of(tmp_path / "one") != demos_of(tmp_path / "zero")
+    assert len(demos_of(tmp_path / "one")) == 3
+
+
 def test_a_result_for_people_names_score_gain_calls_and_file(in_this_process, model, tmp_path):
     done = in_this_process("compile", *BANKING, *model, "--in-process", "-o", tmp_path / "p.json")
     assert done.out.splitlines()[0].startswith("score ")

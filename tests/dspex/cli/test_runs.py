@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 
 import pytest
 
@@ -18,46 +19,59 @@ def topics(folder):
     (folder / "topics.jsonl").write_text("".join(rows))
 
 
+class HeldProvider(FakeProviderProcess):
+    """A model that answers nothing until it is let go, so that a run is under way for as long as a test needs."""
+
+    def start(self):
+        super().start()
+        self._process.send_signal(signal.SIGSTOP)
+
+    def let_go(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        self.let_go()
+        super().stop()
+
+
 @pytest.fixture
-def slow_model():
-    """A model slow enough that a run on it is under way while commands come and go."""
-    with FakeProviderProcess(latency_ms=250) as provider:
+def held():
+    with HeldProvider() as provider:
         yield provider
 
 
 @pytest.fixture
-def slowly(topics, slow_model):
-    return (*TOPICS, "--lm", "openai/fake", "--api-base", slow_model.base_url, "--concurrency", "4")
+def compile_it(topics, held):
+    return (*TOPICS, "--lm", "openai/fake", "--api-base", held.base_url)
 
 
 async def test_a_run_that_was_left_goes_on_and_is_watched_listed_shown_and_exported_from_elsewhere(
-    dspex, slowly, slow_model, folder
+    dspex, compile_it, held, folder
 ):
-    left = await dspex(*slowly, "--id", "left-alone", "--detach", "--json")
+    left = await dspex(*compile_it, "--id", "left-alone", "--detach", "--json")
     assert left.code == 0, left.err
     assert left.document["id"] == "left-alone"
-    attached = slow_model.stats().answered
-    watched, again, shown, listed = await asyncio.gather(
-        dspex("runs", "watch", "left-alone", "--json"),
-        dspex(*slowly, "--id", "left-alone", "-o", "again.json", "--json"),
-        dspex("runs", "show", "left-alone", "--json"),
-        dspex("runs", "list", "--json"),
-    )
-    assert attached < watched.document["lm_calls"], "it was under way when it was watched"
-    assert shown.document["status"] in ("queued", "running")
+    watch = await dspex.start("runs", "watch", "left-alone", "--json")
+    again = await dspex.start(*compile_it, "--id", "left-alone", "-o", "again.json", "--json")
+    await watch.until_said("evaluating baseline")
+    await again.until_said("attached", "evaluating baseline")
+    shown, listed = await asyncio.gather(dspex("runs", "show", "left-alone", "--json"), dspex("runs", "list", "--json"))
+    assert (shown.document["status"], shown.document["phase"]) == ("running", "evaluating baseline")
     assert {"id": "left-alone", "optimizer": "bootstrap_few_shot"}.items() <= listed.document[0].items()
+
+    held.let_go()
+    watched, again = await asyncio.gather(watch.end(), again.end())
     for done in (watched, again):
         assert done.code == 0, done.err
         assert done.document["status"] == "completed"
         assert done.document["score"] > done.document["baseline_score"]
-    assert "attached" in again.err
-    assert again.document["lm_calls"] == watched.document["lm_calls"] == slow_model.stats().requests
+    assert again.document["lm_calls"] == watched.document["lm_calls"] == held.stats().requests
     assert "baseline: " in watched.err
 
     exported, shown, in_use = await asyncio.gather(
         dspex("runs", "export", "left-alone", "-o", "exported.json", "--json"),
         dspex("runs", "show", "left-alone", "--json"),
-        dspex(*slowly, "--id", "left-alone"),
+        dspex(*compile_it, "--id", "left-alone"),
     )
     assert exported.document["program"] == "exported.json"
     assert (folder / "exported.json").read_bytes() == (folder / "again.json").read_bytes()
@@ -67,22 +81,23 @@ async def test_a_run_that_was_left_goes_on_and_is_watched_listed_shown_and_expor
     assert in_use.err.startswith("error: a run 'left-alone' has ended already (completed)")
     assert "--resume" in in_use.err
 
-    calls = slow_model.stats().requests
-    resumed = await dspex(*slowly, "--id", "left-alone", "--resume", "--json")
+    calls = held.stats().requests
+    resumed = await dspex(*compile_it, "--id", "left-alone", "--resume", "--json")
     assert resumed.code == 0, resumed.err
     assert resumed.document["score"] == watched.document["score"]
     assert resumed.document["lm_calls"] == 0
-    assert slow_model.stats().requests == calls
+    assert held.stats().requests == calls
 
 
-async def test_a_command_that_is_interrupted_leaves_its_run_going_and_says_how_to_come_back(dspex, slowly):
-    command = await dspex.start(*slowly, "--id", "interrupted")
+async def test_a_command_that_is_interrupted_leaves_its_run_going_and_says_how_to_come_back(dspex, compile_it, held):
+    command = await dspex.start(*compile_it, "--id", "interrupted")
     await command.until_said("evaluating baseline")
     command.tell()
     left = await command.end()
     assert left.code == 130
     assert "dspex runs watch interrupted" in left.lines[-1]
     assert "Traceback" not in left.err
+    held.let_go()
     watched = await dspex("runs", "watch", "interrupted")
     assert watched.code == 0, watched.err
     assert watched.out.startswith("score ")

@@ -5,7 +5,7 @@ from typing import TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from dspex_core.errors import ArtifactError, DSPExError, LMError
+from dspex_core.errors import ArtifactError, DSPExError, LMError, RetrievalError
 from dspex_core.evaluate import describe
 from dspex_core.redaction import redacted
 from dspex_core.seam import Payer, paying
@@ -47,4 +47,4 @@ async def reported(work: Callable[[], Awaitable[T]]) -> T:
 
 def is_curable(error: DSPExError) -> bool:
     """Whether the same work may succeed later without anyone changing anything."""
-    return isinstance(error, ArtifactError) or (isinstance(error, LMError) and error.retryable)
+    return isinstance(error, ArtifactError) or (isinstance(error, (LMError, RetrievalError)) and error.retryable)

@@ -7,16 +7,20 @@ DSPExError
 │   ├── ProgramError          a program file or program reference cannot be loaded
 │   ├── UnknownNameError      no metric, optimizer, module … of that name; names the nearest
 │   ├── ConfigurationError    a setting, an API key or an LM is missing or contradicts another
+│   ├── ToolError             a function cannot be a tool, or a tool was called with arguments that do not fit
 │   ├── ServerUnavailableError  no Temporal server answers at the address given
 │   └── RunConflictError      a run of that id exists and cannot be used like this
 ├── LMError                   a model call failed; says which provider, model, status and whether a retry may help
 │   ├── LMAuthenticationError   the key was rejected (401, 403)
 │   ├── LMNotFoundError         the provider knows no such model or path (404)
 │   ├── LMRequestError          the provider refuses this very request (400, 413, 422 …)
+│   │   └── LMContextLengthError  it is longer than the model's context
 │   ├── LMRateLimitError        too many requests (429)
 │   ├── LMProviderError         the provider failed (408, 409, 5xx)
 │   ├── LMConnectionError       no answer: unreachable, dropped or timed out
 │   └── LMMalformedResponseError  an answer that is not what the API promises
+├── RetrievalError            a search failed, or an index cannot be used
+├── ToolFailedError           a tool says that it could not do what it was asked, or took too long
 ├── AdapterParseError         a model's answer does not hold the fields asked for
 ├── MetricError               a metric raised, or returned something that is no score
 ├── EvaluationError           an evaluation cannot give a score
@@ -74,6 +78,10 @@ class ConfigurationError(InputError):
     """A setting, an API key or an LM is missing, or contradicts another one."""
 
 
+class ToolError(InputError):
+    """A function cannot be a tool, or a tool was called with arguments that do not fit; says how to call it."""
+
+
 class ServerUnavailableError(InputError):
     """No Temporal server answers at the address given."""
 
@@ -126,6 +134,10 @@ class LMRequestError(LMError):
     """The provider refuses this very request, whereas another may do (400, 413, 422 …)."""
 
 
+class LMContextLengthError(LMRequestError):
+    """The request is longer than the model's context; a shorter one may do."""
+
+
 class LMRateLimitError(LMError):
     """The provider asks for fewer requests (429)."""
 
@@ -148,6 +160,23 @@ class LMMalformedResponseError(LMError):
     """An answer arrived that is not what the provider's API promises."""
 
     retryable = True
+
+
+class RetrievalError(DSPExError):
+    """A search failed, or an index cannot be read, written or asked.
+
+    Args:
+        message: One sentence on what happened and what to do.
+        retryable: Whether the same search may succeed later without anyone changing anything.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class ToolFailedError(DSPExError):
+    """A tool says that it could not do what it was asked, or took too long; a tool of yours may raise it, too."""
 
 
 class AdapterParseError(DSPExError):

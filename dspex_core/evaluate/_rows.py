@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from dspex_core.errors import ConfigurationError, EvaluationError, LMError, LMRequestError, MetricError
+from dspex_core.errors import ConfigurationError, EvaluationError, LMError, LMRequestError, MetricError, RetrievalError
 from dspex_core.metrics import is_built_in, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
@@ -171,7 +171,7 @@ def summary_of(results: Iterable[RowResult]) -> Evaluation:
 
 def is_outage(error: BaseException) -> bool:
     """Whether an error is of the infrastructure or its set-up, not of the program: it must never become a score."""
-    return isinstance(error, (ConfigurationError, LMError)) and not isinstance(error, LMRequestError)
+    return isinstance(error, (ConfigurationError, LMError, RetrievalError)) and not isinstance(error, LMRequestError)
 
 
 def describe(error: BaseException) -> str:
@@ -181,7 +181,7 @@ def describe(error: BaseException) -> str:
 
 
 def _may_be_recorded(error: Exception, on_outage: OnOutage) -> bool:
-    return on_outage == "record" and isinstance(error, LMError) and error.retryable
+    return on_outage == "record" and isinstance(error, (LMError, RetrievalError)) and error.retryable
 
 
 def _until(source: Iterator[tuple[int, Example]], defect: list[Exception]) -> Iterator[tuple[int, Example]]:

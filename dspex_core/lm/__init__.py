@@ -1,7 +1,20 @@
 """Models: clients of providers, with limits, retries and a cache."""
 
 from dspex_core.lm._cache import ResponseCache
-from dspex_core.lm._config import lm_config
+from dspex_core.lm._config import endpoint_from_environment, lm_config
+from dspex_core.lm._disk import DiskStore
+from dspex_core.lm._endpoint import OpenAIEndpoint
 from dspex_core.lm._lm import LM
+from dspex_core.lm._prices import cost_usd
+from dspex_core.lm._retrying import retrying
 
-__all__ = ["LM", "ResponseCache", "lm_config"]
+__all__ = [
+    "LM",
+    "DiskStore",
+    "OpenAIEndpoint",
+    "ResponseCache",
+    "cost_usd",
+    "endpoint_from_environment",
+    "lm_config",
+    "retrying",
+]

@@ -1,21 +1,13 @@
-import asyncio
 import hashlib
 import json
-import logging
-import sqlite3
 from pathlib import Path
 from typing import cast
 
-import diskcache
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from dspex_core.home import home
+from dspex_core.lm._disk import DiskStore
 from dspex_core.seam import LMConfig, LMRequest, LMResponse
-
-SIZE_LIMIT_BYTES = 8 * 1024**3
-
-_log = logging.getLogger(__name__)
-_ERRORS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
 
 
 def cache_key(config: LMConfig, request: LMRequest, *, endpoint: str) -> str:
@@ -46,38 +38,22 @@ class ResponseCache:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or home() / "cache"
-        self._store: diskcache.Cache | None = None
-        try:
-            # Reads then write nothing, so that they never wait for another process.
-            self._store = diskcache.Cache(
-                str(self._folder), size_limit=SIZE_LIMIT_BYTES, eviction_policy="least-recently-stored"
-            )
-        except _ERRORS as error:
-            self._warn(error)
+        self._disk = DiskStore(folder or home() / "cache")
 
     def __len__(self) -> int:
-        return 0 if self._store is None else len(self._store)
+        return len(self._disk)
 
     def get(self, key: str) -> CachedAnswer | None:
         """The answer kept under a key, or None."""
-        if self._store is None:
+        stored = self._disk.get(key)
+        if stored is None:
             return None
         try:
-            stored = self._store.get(key)
-            return None if stored is None else CachedAnswer.model_validate_json(cast("str", stored))
-        except _ERRORS as error:
-            self._warn(error)
+            return CachedAnswer.model_validate_json(cast("str", stored))
+        except ValidationError as error:
+            self._disk.warn(error)
             return None
 
     async def put(self, key: str, answer: CachedAnswer) -> None:
         """Keep an answer. It is on disk when this returns."""
-        if self._store is None:
-            return
-        try:
-            await asyncio.to_thread(self._store.set, key, answer.model_dump_json())
-        except _ERRORS as error:
-            self._warn(error)
-
-    def _warn(self, error: Exception) -> None:
-        _log.warning("the answer cache in %s cannot be used (%s): going on without it", self._folder, error)
+        await self._disk.put({key: answer.model_dump_json()})

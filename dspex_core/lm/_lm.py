@@ -3,18 +3,13 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import tenacity
-
-from dspex_core.errors import LMError
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config
-from dspex_core.lm._openai import DEFAULT_ENDPOINT, OpenAIProvider
+from dspex_core.lm._endpoint import DEFAULT_ENDPOINT
+from dspex_core.lm._openai import OpenAIProvider
+from dspex_core.lm._retrying import retrying
 from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_payer
 from dspex_core.usage import Usage
-
-ATTEMPTS = 10
-PATIENCE_SECONDS = 120.0
-LONGEST_WAIT_SECONDS = 15.0
 
 
 @dataclass
@@ -125,13 +120,7 @@ class LM:
             raise
 
     async def _ask(self, here: _OnLoop, request: LMRequest) -> LMResponse:
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, LMError) and error.retryable),
-            wait=_wait,
-            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(PATIENCE_SECONDS),
-            reraise=True,
-        )
-        async for attempt in retrying:
+        async for attempt in retrying():
             with attempt:
                 # The slot is given back between attempts, so that a call that waits holds up no other.
                 async with here.slots:
@@ -151,16 +140,6 @@ class LM:
         if self._cache is None:
             self._cache = ResponseCache()
         return self._cache
-
-
-_full_jitter = tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_SECONDS)
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """What the provider asks for, or else a random share of a doubling delay (AWS's "full jitter")."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, LMError) else None
-    return asked if asked is not None else _full_jitter(state)
 
 
 def _for_free(response: LMResponse) -> LMResponse:

@@ -221,7 +221,7 @@ async def eventually(temporal, query, workflow_id):
 
 async def test_a_provider_that_is_away_for_longer_than_calls_are_retried_costs_no_row_its_score(platform, monkeypatch):
     # No patience at all in the LM, so that it is the activities that are tried again.
-    monkeypatch.setattr("dspex_core.lm._lm.ATTEMPTS", 1)
+    monkeypatch.setattr("dspex_core.lm._retrying.ATTEMPTS", 1)
     first = FakeProviderProcess(latency_ms=40)
     async with client_with_own_worker(platform) as client:
         with first:

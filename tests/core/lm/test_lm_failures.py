@@ -17,7 +17,7 @@ from dspex_core.errors import (
     LMRateLimitError,
     LMRequestError,
 )
-from dspex_core.lm import _lm
+from dspex_core.lm import _retrying
 from dspex_core.seam import LMRequest, Message
 
 KEY = "key-of-the-tests"
@@ -29,7 +29,7 @@ def request(text="hello"):
 
 @pytest.fixture
 def short_waits(monkeypatch):
-    monkeypatch.setattr(_lm, "_wait", lambda _: 0.001)
+    monkeypatch.setattr(_retrying, "_wait", lambda _: 0.001)
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "drop", "malformed"])

@@ -12,11 +12,13 @@ from dspex_core.lm import LM
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module, build_program
 from dspex_core.requests import (
+    CALL_TOOL,
     EVALUATE_CHUNK,
     GENERATE,
     READ_ROWS,
     RUN_PROGRAM,
     TRACE_ROWS,
+    CallTool,
     ChunkEvaluation,
     EvaluateChunk,
     Generate,
@@ -28,7 +30,17 @@ from dspex_core.requests import (
     TraceRows,
 )
 from dspex_core.runtime import InProcessRuntime
-from dspex_core.seam import LMConfig, LMResponse, TraceRequest, TraceResult, scoped_runtime
+from dspex_core.seam import (
+    LMConfig,
+    LMResponse,
+    ToolCall,
+    ToolResult,
+    TraceRequest,
+    TraceResult,
+    metered,
+    scoped_runtime,
+)
+from dspex_core.tools import Tool
 
 from ._failures import reported
 
@@ -114,6 +126,23 @@ class Activities:
         """Ask a model."""
         async with _heartbeats():
             return await reported(lambda: self._runtime(request.lm).generate(request.request))
+
+    @activity.defn(name=CALL_TOOL)
+    async def call_tool(self, request: CallTool) -> ToolResult:
+        """Call a tool. After a crash it is called again, with the same idempotency key."""
+        info = activity.info()
+        key = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
+
+        async def work() -> ToolResult:
+            tool = Tool.from_spec(request.tool).imported(trust=self._trust)
+            with metered() as meter:
+                result = await self._runtime(request.lm).call_tool(
+                    ToolCall(tool=tool, args=request.args, idempotency_key=key)
+                )
+            return result.model_copy(update={"usage": meter.usage})
+
+        async with _heartbeats():
+            return await reported(work)
 
     @activity.defn(name=RUN_PROGRAM)
     async def run_program(self, request: RunProgram) -> ProgramAnswer:

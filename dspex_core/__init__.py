@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dspex_core.runtime import configure, using
     from dspex_core.seam import Score
     from dspex_core.signature import InputField, OutputField, Signature
+    from dspex_core.tools import Tool
     from dspex_core.usage import Usage
 
 _HOMES = {
@@ -30,8 +31,10 @@ _HOMES = {
     "OutputField": "signature",
     "Predict": "modules",
     "Prediction": "record",
+    "ReAct": "modules",
     "Score": "seam",
     "Signature": "signature",
+    "Tool": "tools",
     "Usage": "usage",
     "configure": "runtime",
     "using": "runtime",
@@ -49,8 +52,10 @@ __all__ = [
     "OutputField",
     "Predict",
     "Prediction",
+    "ReAct",
     "Score",
     "Signature",
+    "Tool",
     "Usage",
     "configure",
     "events",

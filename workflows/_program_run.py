@@ -25,7 +25,7 @@ class ProgramRun:
         """Run the program on its inputs."""
         structure = input.program.structure
         if isinstance(structure, DeclaredProgram):
-            program = build_program(structure, trust=()).with_state(input.program.state)
+            program = build_program(structure, trust=(), import_tools=False).with_state(input.program.state)
             with scoped_runtime(WorkflowRuntime(input.lm)):
                 prediction = await program(**input.inputs)
             return ProgramAnswer(outputs=prediction.to_dict(), usage=prediction.usage)

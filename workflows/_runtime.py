@@ -2,15 +2,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
 
-from dspex_core.errors import ConfigurationError, DatasetError
+from dspex_core.errors import ConfigurationError, DatasetError, LMContextLengthError
 from dspex_core.events import Event
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests import (
+    CALL_TOOL,
     GENERATE,
     READ_ROWS,
     TRACE_ROWS,
+    CallTool,
     Generate,
     ProgramOutline,
     ReadRows,
@@ -26,6 +29,8 @@ from dspex_core.seam import (
     MetricLike,
     Program,
     StoredDataset,
+    ToolCall,
+    ToolResult,
     TraceRequest,
     TraceResult,
     add_usage,
@@ -64,15 +69,33 @@ class WorkflowRuntime:
 
     async def generate(self, request: LMRequest) -> LMResponse:
         """One call to a model: an activity."""
-        response = await workflow.execute_activity(
-            GENERATE,
-            Generate(request=request, lm=self._lm),
-            result_type=LMResponse,
-            summary=(request.lm or self._lm).model,
-            **activity_options(),
-        )
+        try:
+            response = await workflow.execute_activity(
+                GENERATE,
+                Generate(request=request, lm=self._lm),
+                result_type=LMResponse,
+                summary=(request.lm or self._lm).model,
+                **activity_options(),
+            )
+        except ActivityError as error:
+            # The one failure of a call that a module cures by itself: it asks for less.
+            if isinstance(error.cause, ApplicationError) and error.cause.type == LMContextLengthError.__name__:
+                raise LMContextLengthError(error.cause.message) from error
+            raise
         add_usage(response.usage)
         return response
+
+    async def call_tool(self, call: ToolCall) -> ToolResult:
+        """One call of a tool: an activity, whose worker imports the tool."""
+        result = await workflow.execute_activity(
+            CALL_TOOL,
+            CallTool(tool=call.tool.to_spec(), args=call.args, lm=self._lm),
+            result_type=ToolResult,
+            summary=call.tool.name,
+            **activity_options(),
+        )
+        add_usage(result.usage)
+        return result
 
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a stored data set: an activity."""

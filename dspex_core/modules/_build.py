@@ -5,6 +5,7 @@ from typing import Any
 from dspex_core.errors import ProgramError, UnknownNameError
 from dspex_core.modules._module import Module
 from dspex_core.modules._predict import ChainOfThought, Predict
+from dspex_core.modules._react import ReAct
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.references import import_code
 
@@ -23,12 +24,15 @@ def module_named(name: str) -> Callable[[Any], Module]:
     return MODULES[name]
 
 
-def build_program(reference: ProgramReference, *, trust: Collection[str] | None) -> Module:
+def build_program(
+    reference: ProgramReference, *, trust: Collection[str] | None, import_tools: bool = True
+) -> Module:
     """A program's structure, in its initial state.
 
     Args:
         reference: What to build.
         trust: Packages that user code may come from; None trusts all.
+        import_tools: Whether tools are to be called in this process; a workflow leaves that to its activities.
 
     Raises:
         ProgramError: If the reference names nothing that is a program.

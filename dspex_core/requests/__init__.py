@@ -1,11 +1,13 @@
 """Requests that workflows make of activities, and the answers."""
 
 from dspex_core.requests._activities import (
+    CALL_TOOL,
     EVALUATE_CHUNK,
     GENERATE,
     READ_ROWS,
     RUN_PROGRAM,
     TRACE_ROWS,
+    CallTool,
     ChunkEvaluation,
     EvaluateChunk,
     Generate,
@@ -18,11 +20,13 @@ from dspex_core.requests._activities import (
 from dspex_core.requests._outline import ProgramOutline
 
 __all__ = [
+    "CALL_TOOL",
     "EVALUATE_CHUNK",
     "GENERATE",
     "READ_ROWS",
     "RUN_PROGRAM",
     "TRACE_ROWS",
+    "CallTool",
     "ChunkEvaluation",
     "EvaluateChunk",
     "Generate",

@@ -8,12 +8,14 @@ from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests._outline import ProgramOutline
 from dspex_core.seam import LMConfig, LMRequest, StoredDataset
+from dspex_core.tools import ToolSpec
 from dspex_core.usage import Usage
 
 EVALUATE_CHUNK = "evaluate_chunk"
 TRACE_ROWS = "trace_rows"
 READ_ROWS = "read_rows"
 GENERATE = "generate"
+CALL_TOOL = "call_tool"
 RUN_PROGRAM = "run_program"
 
 
@@ -85,6 +87,14 @@ class Generate(_Value):
     """Ask a model."""
 
     request: LMRequest
+    lm: LMConfig
+
+
+class CallTool(_Value):
+    """Call a tool; `lm` is in force if it asks a model."""
+
+    tool: ToolSpec
+    args: dict[str, Any]
     lm: LMConfig
 
 

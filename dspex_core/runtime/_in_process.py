@@ -64,6 +64,11 @@ class InProcessRuntime:
         add_usage(response.usage)
         return response
 
+    async def call_tool(self, call: ToolCall) -> ToolResult:
+        """Call a tool here."""
+        with scoped_runtime(self):
+            return await call.tool.invoke(call.args, idempotency_key=call.idempotency_key)
+
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a list."""
         examples = _at_hand(dataset)

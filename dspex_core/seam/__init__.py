@@ -26,8 +26,10 @@ from dspex_core.seam._runtime import (
     percent,
 )
 from dspex_core.seam._score import Metric, MetricLike, Score, TraceStep
+from dspex_core.seam._tools import CallableTool, ToolCall, ToolResult
 
 __all__ = [
+    "CallableTool",
     "Dataset",
     "Evaluation",
     "LMConfig",
@@ -44,6 +46,8 @@ __all__ = [
     "Runtime",
     "Score",
     "StoredDataset",
+    "ToolCall",
+    "ToolResult",
     "TraceRequest",
     "TraceResult",
     "TraceStep",

@@ -9,6 +9,7 @@ from dspex_core.record import Example
 from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse
 from dspex_core.seam._program import Program
 from dspex_core.seam._score import MetricLike
+from dspex_core.seam._tools import ToolCall, ToolResult
 from dspex_core.usage import Usage
 
 
@@ -127,6 +128,15 @@ class Runtime(Protocol):
 
         Raises:
             LMError: If the call failed after the retries that make sense.
+        """
+        ...
+
+    async def call_tool(self, call: ToolCall) -> ToolResult:
+        """Call a tool. Whatever goes wrong in the tool is in the result; it may be called more than once for one call.
+
+        Raises:
+            TrustError: If the tool's code may not be imported where it is to be called.
+            ProgramError: If there is no such code.
         """
         ...
 

@@ -1,10 +1,13 @@
+import json
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from dspex_core.errors import ConfigurationError
+from dspex_core.testing.fake_provider._script import Script, ScriptRule
 from dspex_core.testing.fake_provider._settings import ProviderSettings
 from dspex_core.testing.fake_provider._stats import ProviderStats
 
@@ -58,6 +61,8 @@ class FakeProviderProcess(ProviderSettings):
                 f"the fake provider did not start on {self.host}:{self.port}: what it said is on stderr"
             )
         self._base_url = line.removeprefix(_READY)
+        if self.script:
+            self.set_script(self.script)
 
     def stop(self) -> None:
         """End the process in order: SIGTERM, and SIGKILL after five seconds."""
@@ -84,6 +89,15 @@ class FakeProviderProcess(ProviderSettings):
         """Set every count to zero, those of attempts included."""
         self._ask("reset", method="POST")
 
+    def set_script(self, rules: Sequence[ScriptRule | dict[str, Any]]) -> None:
+        """Replace the script; none of the new rules has been used yet.
+
+        Raises:
+            ConfigurationError: If they are no rules.
+        """
+        written = [rule.model_dump(mode="json") for rule in Script(rules).rules]
+        self._ask("script", method="POST", body=json.dumps(written).encode())
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -93,9 +107,9 @@ class FakeProviderProcess(ProviderSettings):
     ) -> None:
         self.stop()
 
-    def _ask(self, path: str, *, method: str) -> bytes:
+    def _ask(self, path: str, *, method: str, body: bytes | None = None) -> bytes:
         url = f"{self.base_url.removesuffix('/v1')}/{path}"
-        request = urllib.request.Request(url, method=method)  # noqa: S310 - http, from our own process
+        request = urllib.request.Request(url, data=body, method=method)  # noqa: S310 - http, from our own process
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as response:  # noqa: S310 - as above
             return response.read()
 

@@ -16,6 +16,7 @@ from dspex_core.testing.fake_provider import _openai
 from dspex_core.testing.fake_provider._faults import FaultPlan
 from dspex_core.testing.fake_provider._learner import Sampling, reply
 from dspex_core.testing.fake_provider._prompt import read_conversation
+from dspex_core.testing.fake_provider._script import Script
 from dspex_core.testing.fake_provider._settings import ProviderSettings
 from dspex_core.testing.fake_provider._stats import Ledger, ProviderStats
 
@@ -45,6 +46,7 @@ class FakeProvider(ProviderSettings):
         super().__post_init__()
         self._ledger = Ledger()
         self._plan = FaultPlan(self.seed, self.fault_rate, tuple(self.fault_kinds))
+        self._script = Script(self.script)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -78,6 +80,7 @@ class FakeProvider(ProviderSettings):
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._serve_stats)
         app.router.add_post("/reset", self._serve_reset)
+        app.router.add_post("/script", self._serve_script)
         # A client that goes away ends its request: it must neither stay in flight nor count as answered.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()
@@ -165,7 +168,10 @@ class FakeProvider(ProviderSettings):
 
     async def _answer(self, request: web.Request, call: _Call) -> web.StreamResponse:
         texts = [(message.role, message.text()) for message in call.chat.messages]
-        answer = reply(read_conversation(texts), Sampling(call.salt, call.chat.temperature or 0.0))
+        asked = next((text for role, text in reversed(texts) if role == "user"), "")
+        answer = self._script.answer(asked)
+        if answer is None:
+            answer = reply(read_conversation(texts), Sampling(call.salt, call.chat.temperature or 0.0))
         prompt_tokens = sum(_openai.tokens(text) for _, text in texts)
         body, completion_tokens = _openai.completion(
             content_id=call.content.hex(), model=call.chat.model, answer=answer, prompt_tokens=prompt_tokens
@@ -192,6 +198,13 @@ class FakeProvider(ProviderSettings):
     async def _serve_reset(self, _request: web.Request) -> web.StreamResponse:
         self.reset()
         return web.json_response(text=self.stats().model_dump_json())
+
+    async def _serve_script(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._script = Script.read(await request.read())
+        except ConfigurationError as error:
+            return _openai.bad_request(str(error))
+        return web.json_response({"rules": len(self._script.rules)})
 
 
 async def _write_wholly(request: web.Request, response: web.Response) -> None:

@@ -1,8 +1,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dspex_core.errors import ConfigurationError
 from dspex_core.testing.fake_provider._faults import FAULT_KINDS, known_fault_kinds
+from dspex_core.testing.fake_provider._script import Script, ScriptRule
 
 
 @dataclass(kw_only=True)
@@ -20,6 +22,8 @@ class ProviderSettings:
         api_key: The one bearer token accepted; None accepts any, but one must be sent.
         retry_after_seconds: What a 429 asks the client to wait.
         slow_seconds: The least that the fault `slow` takes; it takes twenty times the latency if that is more.
+        script: What to say instead of what the model would: rules as `ScriptRule` or dicts of its fields, of which the
+            first that fits answers. Where none fits, the model does.
 
     Raises:
         ConfigurationError: A number is out of its range.
@@ -36,8 +40,10 @@ class ProviderSettings:
     api_key: str | None = field(default=None, repr=False)
     retry_after_seconds: float = 1.0
     slow_seconds: float = 2.0
+    script: Sequence[ScriptRule | dict[str, Any]] = ()
 
     def __post_init__(self) -> None:
+        self.script = Script(self.script).rules
         self.fault_kinds = known_fault_kinds(self.fault_kinds)
         if not 0 <= self.fault_rate <= 1:
             raise ConfigurationError(f"fault_rate is {self.fault_rate}: it is a share of the attempts, from 0 to 1")

@@ -1,0 +1,58 @@
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from dspex_core.usage import Usage
+
+
+class ToolResult(BaseModel):
+    """What a tool gave back, as a model reads it.
+
+    Attributes:
+        text: The result as text, or what went wrong.
+        failed: Whether the tool was called wrongly, raised, or took too long.
+        usage: What the models took that the tool asked, where the call was made in another process.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    failed: bool = False
+    usage: Usage = Usage()
+
+
+class CallableTool(Protocol):
+    """A tool as a runtime sees it; `dspex_core.tools.Tool` is one."""
+
+    @property
+    def name(self) -> str:
+        """What models call it."""
+        ...
+
+    def to_spec(self) -> Any:
+        """How another process finds it, as a `dspex_core.tools.ToolSpec`.
+
+        Raises:
+            ProgramError: If no other process can.
+        """
+        ...
+
+    async def invoke(self, args: dict[str, Any], *, idempotency_key: str | None = None) -> ToolResult:
+        """Call it in this process; whatever goes wrong in the tool is in the result."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """One call of a tool.
+
+    Attributes:
+        tool: The tool.
+        args: Arguments by name, as a model wrote them.
+        idempotency_key: The same in every try of this call, and in no other; None lets the runtime make one.
+    """
+
+    tool: CallableTool
+    args: dict[str, Any]
+    idempotency_key: str | None = None

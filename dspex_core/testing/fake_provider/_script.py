@@ -1,0 +1,86 @@
+import json
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dspex_core.errors import ConfigurationError
+
+
+class ScriptRule(BaseModel):
+    """What to say to a prompt of some kind.
+
+    Attributes:
+        when: Text that the last user message holds; of several, all of them.
+        answer: The answer as text, or output fields by name, which are written as the chat format asks.
+        times: Answers that the rule gives before it is used up; None sets no limit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    when: str | tuple[str, ...]
+    answer: str | dict[str, Any]
+    times: int | None = Field(default=None, ge=1)
+
+    def fits(self, message: str) -> bool:
+        """Whether the rule is about this message."""
+        wanted = (self.when,) if isinstance(self.when, str) else self.when
+        return all(text in message for text in wanted)
+
+    def text(self) -> str:
+        """The answer as a model would write it."""
+        if isinstance(self.answer, str):
+            return self.answer
+        blocks = [f"[[ ## {name} ## ]]\n{_written(value)}" for name, value in self.answer.items()]
+        return "\n\n".join([*blocks, "[[ ## completed ## ]]"])
+
+
+_RULES = TypeAdapter(tuple[ScriptRule, ...])
+
+
+class Script:
+    """Rules, of which the first that fits and is not used up answers. Belongs to one event loop.
+
+    Args:
+        rules: The rules, in their order; as `ScriptRule` or as dicts of its fields.
+
+    Raises:
+        ConfigurationError: If they are no rules.
+    """
+
+    def __init__(self, rules: Sequence[ScriptRule | dict[str, Any]] = ()) -> None:
+        try:
+            self.rules = _RULES.validate_python(tuple(rules))
+        except ValidationError as error:
+            raise ConfigurationError(_complaint(error)) from None
+        self._used = [0] * len(self.rules)
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """A script from a JSON list of rules.
+
+        Raises:
+            ConfigurationError: If it is none.
+        """
+        try:
+            return cls(_RULES.validate_json(body))
+        except ValidationError as error:
+            raise ConfigurationError(_complaint(error)) from None
+
+    def answer(self, message: str) -> str | None:
+        """What the script says to a last user message; None leaves it to the model."""
+        for number, rule in enumerate(self.rules):
+            if rule.fits(message) and (rule.times is None or self._used[number] < rule.times):
+                self._used[number] += 1
+                return rule.text()
+        return None
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"the script cannot be used: {where or 'it'}: {first['msg']}; it is a list of {{'when': …, 'answer': …}}"

@@ -1,0 +1,87 @@
+"""Tools of a user's own, as a worker would import them."""
+
+import asyncio
+from typing import Literal
+
+from dspex_core import Predict, Tool
+
+PEOPLE = {"France": 68.4, "Spain": 48.6, "Portugal": 10.6}
+
+
+def lookup(country: str) -> str:
+    """Look up how many people live in a country, in millions.
+
+    Args:
+        country: Its English name.
+    """
+    return f"{PEOPLE[country]} million"
+
+
+async def calculator(left: float, operation: Literal["add", "multiply"], right: float) -> float:
+    """Calculate with two numbers."""
+    return round(left + right if operation == "add" else left * right, 6)
+
+
+@Tool
+def decorated(text: str) -> str:
+    """Shout."""
+    return text.upper()
+
+
+async def hang() -> None:
+    """Wait for ever."""
+    await asyncio.Event().wait()
+
+
+impatient = Tool(hang, name="hang", timeout_seconds=0.05)
+
+
+def key_of_call(idempotency_key: str) -> str:
+    """Tell the key."""
+    return idempotency_key
+
+
+async def ask_model(text: str) -> str:
+    """Ask a model for a topic."""
+    return (await Predict("text -> topic")(text=text)).topic
+
+
+QUESTION = "How many people live in France and Spain together?"
+
+
+def step(seen, name, args, thought="next"):
+    return {
+        "when": [QUESTION, seen],
+        "answer": {"next_thought": thought, "next_tool_name": name, "next_tool_args": args},
+    }
+
+
+FINAL = {
+    "when": [QUESTION, "`[[ ## reasoning ## ]]`"],
+    "answer": {"reasoning": "The sum was calculated.", "answer": "117 million"},
+}
+SCRIPT = [
+    FINAL,
+    step("observation_2", "finish", {}),
+    step("observation_1", "calculator", {"left": 68.4, "operation": "add", "right": 48.6}),
+    step("observation_0", "lookup", {"country": "Spain"}),
+    step("", "lookup", {"country": "France"}, thought="France first"),
+]
+TRAJECTORY = {
+    "thought_0": "France first",
+    "tool_name_0": "lookup",
+    "tool_args_0": {"country": "France"},
+    "observation_0": "68.4 million",
+    "thought_1": "next",
+    "tool_name_1": "lookup",
+    "tool_args_1": {"country": "Spain"},
+    "observation_1": "48.6 million",
+    "thought_2": "next",
+    "tool_name_2": "calculator",
+    "tool_args_2": {"left": 68.4, "operation": "add", "right": 48.6},
+    "observation_2": "117.0",
+    "thought_3": "next",
+    "tool_name_3": "finish",
+    "tool_args_3": {},
+    "observation_3": "Completed.",
+}

@@ -16,6 +16,7 @@ from dspex_core.requests import (
     EVALUATE_CHUNK,
     GENERATE,
     READ_ROWS,
+    RETRIEVE,
     RUN_PROGRAM,
     TRACE_ROWS,
     CallTool,
@@ -27,12 +28,16 @@ from dspex_core.requests import (
     ReadRows,
     Rows,
     RunProgram,
+    Search,
+    SearchAnswer,
     TraceRows,
 )
+from dspex_core.retrieval import Retrievers
 from dspex_core.runtime import InProcessRuntime
 from dspex_core.seam import (
     LMConfig,
     LMResponse,
+    RetrieveRequest,
     ToolCall,
     ToolResult,
     TraceRequest,
@@ -62,6 +67,8 @@ class Activities:
         self._datasets = DatasetReader(store)
         self._trust = trust
         self._lms: dict[LMConfig, LM] = {}
+        self._turns: dict[LMConfig, asyncio.Semaphore] = {}
+        self._retrievers = Retrievers(trust=self._trust)
 
     @activity.defn(name=EVALUATE_CHUNK)
     async def evaluate_chunk(self, request: EvaluateChunk) -> ChunkEvaluation:
@@ -73,14 +80,15 @@ class Activities:
             indices = range(request.start, request.stop)
             rows = await self._datasets.read(request.dataset, indices)
             runtime = self._runtime(request.lm)
-            with scoped_runtime(runtime):
-                results = await evaluate_rows(
-                    program,
-                    zip(indices, rows.examples(), strict=True),
-                    metric,
-                    concurrency=min(len(indices), request.lm.concurrency),
-                    on_outage="raise",
-                )
+            async with self._turn(request.lm, rows=len(indices)):
+                with scoped_runtime(runtime):
+                    results = await evaluate_rows(
+                        program,
+                        zip(indices, rows.examples(), strict=True),
+                        metric,
+                        concurrency=min(len(indices), request.lm.concurrency),
+                        on_outage="raise",
+                    )
             summary = summary_of(results)
             content = _ROW_RESULTS.dump_json(results, fallback=str)
             return ChunkEvaluation(
@@ -144,6 +152,21 @@ class Activities:
         async with _heartbeats():
             return await reported(work)
 
+    @activity.defn(name=RETRIEVE)
+    async def retrieve(self, request: Search) -> SearchAnswer:
+        """Search for passages."""
+
+        async def work() -> SearchAnswer:
+            runtime = InProcessRuntime(lm_for=self._lm, retriever_for=self._retrievers.find)
+            with metered() as meter:
+                passages = await runtime.retrieve(
+                    RetrieveRequest(query=request.query, k=request.k, retriever=request.retriever)
+                )
+            return SearchAnswer(passages=tuple(passages), usage=meter.usage)
+
+        async with _heartbeats():
+            return await reported(work)
+
     @activity.defn(name=RUN_PROGRAM)
     async def run_program(self, request: RunProgram) -> ProgramAnswer:
         """Run a user's own program once."""
@@ -162,11 +185,20 @@ class Activities:
         for lm in self._lms.values():
             await lm.close()
 
+    def _turn(self, lm: LMConfig, *, rows: int) -> asyncio.Semaphore:
+        """Lets as many chunks begin as keep the model busy, and one more.
+
+        Chunks that all run at once all end at once: nobody sees progress, and a kill finds all of them unfinished.
+        """
+        if lm not in self._turns:
+            self._turns[lm] = asyncio.Semaphore(-(-lm.concurrency // rows) + 1)
+        return self._turns[lm]
+
     def _program(self, outline: ProgramOutline) -> Module:
         return build_program(outline.structure, trust=self._trust).with_state(outline.state)
 
     def _runtime(self, lm: LMConfig) -> InProcessRuntime:
-        return InProcessRuntime(self._lm(lm), lm_for=self._lm)
+        return InProcessRuntime(self._lm(lm), lm_for=self._lm, retriever_for=self._retrievers.find)
 
     def _lm(self, config: LMConfig) -> LM:
         if config not in self._lms:

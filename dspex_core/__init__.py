@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dspex_core.errors import DSPExError
     from dspex_core.evaluate import Evaluate, EvaluationResult
     from dspex_core.lm import LM
-    from dspex_core.modules import ChainOfThought, Module, Predict
+    from dspex_core.modules import BestOfN, ChainOfThought, Module, Parallel, Pipeline, Predict, ReAct, Retrieve
     from dspex_core.record import Example, Prediction
     from dspex_core.runtime import configure, using
     from dspex_core.seam import Score
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "LM": "lm",
+    "BestOfN": "modules",
     "ChainOfThought": "modules",
     "DSPExError": "errors",
     "Evaluate": "evaluate",
@@ -29,9 +30,12 @@ _HOMES = {
     "InputField": "signature",
     "Module": "modules",
     "OutputField": "signature",
+    "Parallel": "modules",
+    "Pipeline": "modules",
     "Predict": "modules",
     "Prediction": "record",
     "ReAct": "modules",
+    "Retrieve": "modules",
     "Score": "seam",
     "Signature": "signature",
     "Tool": "tools",
@@ -42,6 +46,7 @@ _HOMES = {
 
 __all__ = [
     "LM",
+    "BestOfN",
     "ChainOfThought",
     "DSPExError",
     "Evaluate",
@@ -50,9 +55,12 @@ __all__ = [
     "InputField",
     "Module",
     "OutputField",
+    "Parallel",
+    "Pipeline",
     "Predict",
     "Prediction",
     "ReAct",
+    "Retrieve",
     "Score",
     "Signature",
     "Tool",

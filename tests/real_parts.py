@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,8 +93,8 @@ def in_environment(variables):
 
 
 @contextmanager
-def own_platform(background, folder, *, task_queue="dspex", **provider):
-    """A platform of one's own: its server may be killed."""
+def own_platform(background, folder, **provider):
+    """A platform of one's own: its server may be killed. No stray worker of another test run can take its tasks."""
     home = folder / "home"
     home.mkdir(parents=True)
     state_dir = folder / "dev-server"
@@ -103,7 +104,7 @@ def own_platform(background, folder, *, task_queue="dspex", **provider):
         platform = Platform(background, home, server, model, state_dir)
         platform.variables = {
             "DSPEX_HOME": str(home),
-            "DSPEX_TASK_QUEUE": task_queue,
+            "DSPEX_TASK_QUEUE": f"tests-{uuid.uuid4().hex[:8]}",
             "OPENAI_API_KEY": API_KEY,
             "TEMPORAL_ADDRESS": server.address,
             "TEMPORAL_NAMESPACE": server.namespace,

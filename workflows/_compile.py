@@ -6,6 +6,7 @@ from temporalio.common import SearchAttributeUpdate
 from dspex_core.errors import EvaluationError
 from dspex_core.events import Event
 from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimizer_named
+from dspex_core.programs import DeclaredProgram
 from dspex_core.progress import Progress
 from dspex_core.requests import ProgramOutline
 from dspex_core.seam import scoped_runtime
@@ -53,7 +54,7 @@ class CompileRun:
     def _attributes(self) -> list[SearchAttributeUpdate[Any]]:
         progress = self._progress
         structure = self._input.program.structure
-        name = structure.signature.name if structure.kind == "declared" else structure.code.path
+        name = structure.code.path if structure.kind == "imported" else _name_of(structure)
         updates: list[SearchAttributeUpdate[Any]] = [
             OPTIMIZER.value_set(progress.optimizer),
             PROGRAM.value_set(name),
@@ -65,6 +66,10 @@ class CompileRun:
         if progress.usage.cost_usd is not None:
             updates.append(COST_USD.value_set(progress.usage.cost_usd))
         return updates
+
+
+def _name_of(structure: DeclaredProgram) -> str:
+    return structure.module if structure.signature is None else structure.signature.name
 
 
 def details_of(progress: Progress) -> str:

@@ -12,12 +12,15 @@ from dspex_core.requests import (
     CALL_TOOL,
     GENERATE,
     READ_ROWS,
+    RETRIEVE,
     TRACE_ROWS,
     CallTool,
     Generate,
     ProgramOutline,
     ReadRows,
     Rows,
+    Search,
+    SearchAnswer,
     TraceRows,
 )
 from dspex_core.seam import (
@@ -27,7 +30,9 @@ from dspex_core.seam import (
     LMRequest,
     LMResponse,
     MetricLike,
+    Passage,
     Program,
+    RetrieveRequest,
     StoredDataset,
     ToolCall,
     ToolResult,
@@ -96,6 +101,23 @@ class WorkflowRuntime:
         )
         add_usage(result.usage)
         return result
+
+    async def retrieve(self, request: RetrieveRequest) -> list[Passage]:
+        """One search: an activity, whose worker imports the retriever."""
+        if not isinstance(request.retriever, CodeReference):
+            raise ConfigurationError(
+                "a durable run searches with a retriever that its workers can import: "
+                "write Retrieve(retriever='package.module:attribute')"
+            )
+        answer = await workflow.execute_activity(
+            RETRIEVE,
+            Search(query=request.query, k=request.k, retriever=request.retriever),
+            result_type=SearchAnswer,
+            summary=f"search: {request.query[:60]}",
+            **activity_options(),
+        )
+        add_usage(answer.usage)
+        return list(answer.passages)
 
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a stored data set: an activity."""

@@ -24,8 +24,8 @@ from dspex_core.runtime import using
 from dspex_core.signature import FieldSpec, SignatureSpec
 from dspex_core.testing.fake_provider import FakeProviderProcess
 
-LATENCY_MS = 100.0
-CONCURRENCY = 16
+LATENCY_MS = 150.0
+CONCURRENCY = 8
 KILL_AT_SHARE = 0.4
 _KILLED_PHASE = "evaluating bootstrapped demos"
 _KEY_VARIABLE = "OPENAI_API_KEY"
@@ -116,7 +116,7 @@ async def run_demo(*, as_json: bool) -> None:
 
 async def _durable(
     program: Module, trainset: list[Example], devset: list[Example], lm: LM, provider: FakeProviderProcess
-) -> tuple[CompileResult[Module], Run, _Kill]:
+) -> tuple[CompileResult[Module], Run, _Kill | None]:
     async with server(say) as found, WorkerProcess(found) as worker:
         client = await Client.connect(found)
         run = await client.compile(
@@ -130,7 +130,7 @@ async def _durable(
 
 async def _watch_and_kill(
     run: Run, view: ProgressView, worker: WorkerProcess, provider: FakeProviderProcess, *, rows: int
-) -> _Kill:
+) -> _Kill | None:
     """Follow the run, and kill its worker once the compiled program's evaluation is well under way."""
     kill: _Kill | None = None
     answers_before = _answers_on_disk()
@@ -147,7 +147,7 @@ async def _watch_and_kill(
             view.say(
                 f"killed the worker (kill -9, process {pid}) at row {progress.rows_done} of {rows}; starting another"
             )
-    return kill or _Kill()
+    return kill
 
 
 async def _in_process(program: Module, trainset: list[Example], devset: list[Example], lm: LM) -> CompileResult[Module]:

@@ -49,6 +49,7 @@ class DSPExPlugin(SimplePlugin):
                 shells.trace_rows,
                 shells.read_rows,
                 shells.generate,
+                shells.retrieve,
                 shells.call_tool,
                 shells.run_program,
             ],

@@ -1,8 +1,24 @@
 """Modules: the steps that programs are made of."""
 
+from dspex_core.modules._best_of_n import BestOfN
 from dspex_core.modules._build import MODULES, build_program, module_named
 from dspex_core.modules._module import Module
+from dspex_core.modules._parallel import Parallel
+from dspex_core.modules._pipeline import Pipeline
 from dspex_core.modules._predict import ChainOfThought, Predict
 from dspex_core.modules._react import ReAct
+from dspex_core.modules._retrieve import Retrieve
 
-__all__ = ["MODULES", "ChainOfThought", "Module", "Predict", "build_program", "module_named"]
+__all__ = [
+    "MODULES",
+    "BestOfN",
+    "ChainOfThought",
+    "Module",
+    "Parallel",
+    "Pipeline",
+    "Predict",
+    "ReAct",
+    "Retrieve",
+    "build_program",
+    "module_named",
+]

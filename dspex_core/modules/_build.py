@@ -4,13 +4,25 @@ from typing import Any
 
 from dspex_core.errors import ProgramError, UnknownNameError
 from dspex_core.modules._module import Module
+from dspex_core.modules._pipeline import Pipeline
 from dspex_core.modules._predict import ChainOfThought, Predict
 from dspex_core.modules._react import ReAct
+from dspex_core.modules._retrieve import Retrieve
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.references import import_code
 
 MODULES: dict[str, Callable[[Any], Module]] = {"chain_of_thought": ChainOfThought, "predict": Predict}
-"""Built-in modules by the name that saved programs and the command line use."""
+"""Modules made of a signature alone, by the name that saved programs and the command line use."""
+
+Build = Callable[[ProgramReference], Module]
+"""Builds a part, under the same rules as the whole."""
+
+# One line makes a module declarable: it can then be saved, and sent to a worker, without any code of a user's.
+_BUILDERS: dict[str, Callable[[DeclaredProgram, Build], Module]] = {
+    "react": lambda declared, build: ReAct.from_declaration(declared),  # noqa: ARG005 - it has no parts
+    "retrieve": lambda declared, _: Retrieve.from_options(declared.options),
+    "pipeline": lambda declared, build: Pipeline([build(part) for part in declared.parts]),
+}
 
 
 def module_named(name: str) -> Callable[[Any], Module]:
@@ -39,9 +51,22 @@ def build_program(
         TrustError: If it names code outside the trusted packages, or code that has changed.
     """
     if isinstance(reference, DeclaredProgram):
-        return module_named(reference.module)(reference.signature.build())
+        program = _declared(reference, lambda part: build_program(part, trust=trust, import_tools=import_tools))
+        if import_tools and isinstance(program, ReAct):
+            program.import_tools(trust)
+        return program
     found = import_code(reference.code, trust=trust, what="program")
     program = found() if isinstance(found, type) else found
     if not isinstance(program, Module):
         raise ProgramError(f"{reference.code.path} is a {type(program).__name__}, not a Module")
     return copy.deepcopy(program).built_from(reference)
+
+
+def _declared(declared: DeclaredProgram, build: Build) -> Module:
+    if declared.module in _BUILDERS:
+        return _BUILDERS[declared.module](declared, build)
+    if declared.module not in MODULES:
+        raise UnknownNameError("module", declared.module, [*MODULES, *_BUILDERS])
+    if declared.signature is None:
+        raise ProgramError(f"a {declared.module} is declared without its signature")
+    return MODULES[declared.module](declared.signature.build())

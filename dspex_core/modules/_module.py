@@ -1,17 +1,20 @@
 import copy
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from dspex_core.errors import ProgramError
+from dspex_core.modules._bounded import bounded
 from dspex_core.modules._synchronous import run_synchronously
 from dspex_core.programs import ImportedProgram, ProgramFile, ProgramReference, read_program, write_program
-from dspex_core.record import Prediction
+from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference, reference_to
-from dspex_core.seam import ProgramState, metered
+from dspex_core.seam import ConfiguredLM, LMConfig, ProgramState, configuration_of, metered
 
 if TYPE_CHECKING:
+    from dspex_core.modules._pipeline import Pipeline
     from dspex_core.modules._predict import Predict
 
 
@@ -55,6 +58,49 @@ class Module:
             kind = type(prediction).__name__
             raise ProgramError(f"{type(self).__name__}.forward returned a {kind}, not a Prediction")
         return prediction.with_usage(meter.usage)
+
+    def input_names(self) -> dict[str, bool] | None:
+        """The inputs that the module takes, each with whether it must be given; None if it takes any."""
+        parameters = inspect.signature(self.forward).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return None
+        return {parameter.name: parameter.default is parameter.empty for parameter in parameters}
+
+    def output_names(self) -> set[str]:
+        """The outputs that the module is known to give before it runs; none of a class of your own."""
+        return set()
+
+    async def batch(self, rows: Sequence[Mapping[str, Any] | Example], *, concurrency: int = 64) -> list[Prediction]:
+        """Run the module on many inputs.
+
+        Args:
+            rows: Inputs by name, or examples that know theirs.
+            concurrency: Most of them in flight at once.
+
+        Returns:
+            Predictions in the order of `rows`.
+
+        Raises:
+            DSPExError: The first error met, once the calls under way are done; `Evaluate` lists errors instead.
+        """
+        given = [row.inputs() if isinstance(row, Example) else dict(row) for row in rows]
+        return await bounded([partial(self, **inputs) for inputs in given], concurrency=concurrency)
+
+    def set_lm(self, lm: ConfiguredLM | LMConfig) -> None:
+        """Give every predictor in this program a model of its own, in place; it is saved with the program.
+
+        Raises:
+            ConfigurationError: If the LM was given its key in code, which is never saved.
+        """
+        config = configuration_of(lm)
+        for predictor in self.named_predictors().values():
+            predictor.set_state(predictor.state.model_copy(update={"lm": config}))
+
+    def __or__(self, other: "Module") -> "Pipeline":
+        """A pipeline of this module and then the other; fields flow by name."""
+        from dspex_core.modules._pipeline import Pipeline  # noqa: PLC0415 - a pipeline is a module too
+
+        return Pipeline([*_stages(self), *_stages(other)])
 
     def run(self, **inputs: Any) -> Prediction:
         """The same as `await module(…)`, from synchronous code; works inside a notebook too."""
@@ -141,6 +187,12 @@ class Module:
             structure = ImportedProgram(code=reference_to(unchecked.path, what="program"))
             return built.built_from(structure).with_state(file.state)
         return build_program(structure, trust=trust).with_state(file.state)
+
+
+def _stages(module: Module) -> Sequence[Module]:
+    from dspex_core.modules._pipeline import Pipeline  # noqa: PLC0415 - as above
+
+    return module.parts if type(module) is Pipeline else [module]
 
 
 def _walk(part: Any, name: str, seen: set[int]) -> Iterator[tuple[str, "Predict"]]:

@@ -6,8 +6,10 @@ from dspex_core.errors import AdapterParseError, ProgramError
 from dspex_core.modules._module import Module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
-from dspex_core.seam import LMConfig, LMRequest, Message, PredictorState, current_runtime, record_step
+from dspex_core.seam import LMRequest, Message, PredictorState, current_rollout, current_runtime, record_step
 from dspex_core.signature import Signature, signature_of
+
+ROLLOUT_TEMPERATURE = 1.0
 
 
 class Predict(Module):
@@ -54,6 +56,14 @@ class Predict(Module):
         self._state = state
         self._prefix = None
 
+    def input_names(self) -> dict[str, bool]:
+        """The signature's inputs, all of which must be given."""
+        return dict.fromkeys(self.signature.input_fields, True)
+
+    def output_names(self) -> set[str]:
+        """The signature's outputs."""
+        return set(self.signature.output_fields)
+
     def reference(self) -> ProgramReference:
         """The module and its signature, written out; for a subclass, where it is imported from."""
         if type(self) is not Predict:
@@ -61,12 +71,15 @@ class Predict(Module):
         return DeclaredProgram(module="predict", signature=self.signature.to_spec())
 
     async def _generate(self, messages: tuple[Message, ...]) -> str:
-        response = await current_runtime().generate(LMRequest(messages=messages, lm=self._lm))
+        rollout = current_rollout()
+        request = LMRequest(
+            messages=messages,
+            lm=self._state.lm,
+            rollout_id=rollout or None,
+            temperature=ROLLOUT_TEMPERATURE if rollout else None,
+        )
+        response = await current_runtime().generate(request)
         return response.text
-
-    @property
-    def _lm(self) -> LMConfig | None:
-        return self._state.lm
 
     def _check(self, inputs: dict[str, Any]) -> None:
         for name in self.signature.input_fields:
@@ -102,6 +115,14 @@ class ChainOfThought(Module):
     async def forward(self, **inputs: Any) -> Prediction:
         """Ask the model for its reasoning and then its answer."""
         return await self.predict(**inputs)
+
+    def input_names(self) -> dict[str, bool]:
+        """The signature's inputs, all of which must be given."""
+        return self.predict.input_names()
+
+    def output_names(self) -> set[str]:
+        """The reasoning and the signature's outputs."""
+        return self.predict.output_names()
 
     def reference(self) -> ProgramReference:
         """The module and its signature, written out; for a subclass, where it is imported from."""

@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
@@ -9,6 +9,7 @@ from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError,
 from dspex_core.events import CandidateEvaluated, OptimizerFinished, OptimizerStarted, PhaseStarted, UsageAdded
 from dspex_core.record import require_inputs
 from dspex_core.seam import (
+    ConfiguredLM,
     Dataset,
     Evaluation,
     LMConfig,
@@ -18,6 +19,7 @@ from dspex_core.seam import (
     Runtime,
     TraceRequest,
     TraceResult,
+    configuration_of,
     current_runtime,
 )
 from dspex_core.usage import Usage
@@ -160,20 +162,6 @@ class Search(Generic[P]):
         self.runtime.emit(UsageAdded(usage=usage))
 
 
-class ConfiguredLM(Protocol):
-    """An LM, as far as an optimizer looks at it: what is recorded of it."""
-
-    @property
-    def has_own_key(self) -> bool:
-        """Whether a key was given in code, which is recorded nowhere."""
-        ...
-
-    @property
-    def config(self) -> LMConfig:
-        """Its configuration."""
-        ...
-
-
 class Optimizer(BaseModel):
     """Finds the state of a program that scores best. Its fields are its options.
 
@@ -247,7 +235,7 @@ class Optimizer(BaseModel):
             valset=valset,
             metric=self.metric,
             teacher=teacher,
-            teacher_lm=_configuration(teacher_lm),
+            teacher_lm=None if teacher_lm is None else configuration_of(teacher_lm),
         )
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
         await search.evaluate(student.get_state(), "baseline")
@@ -277,14 +265,3 @@ class Optimizer(BaseModel):
             raise ConfigurationError("the program has no predictor: there is nothing to optimize")
         if teacher is not None and teacher.get_state().predictors.keys() != predictors.keys():
             raise ConfigurationError("teacher and student must have the same predictors")
-
-
-def _configuration(lm: LMConfig | ConfiguredLM | None) -> LMConfig | None:
-    if lm is None or isinstance(lm, LMConfig):
-        return lm
-    if lm.has_own_key:
-        raise ConfigurationError(
-            "teacher_lm was given its key in code, and a compile records no key: set it in the environment, and make "
-            "the LM without api_key"
-        )
-    return lm.config

@@ -14,13 +14,22 @@ FORMAT_VERSION = 1
 
 
 class DeclaredProgram(BaseModel):
-    """The structure of a program made of one built-in module: needs no user code to be rebuilt."""
+    """The structure of a program made of built-in modules: needs no user code to be rebuilt.
+
+    Attributes:
+        module: Name of the built-in module.
+        signature: What it takes and gives, for a module that has a signature.
+        options: Its other arguments, as JSON.
+        parts: The programs that it is composed of, in order.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["declared"] = "declared"
     module: str
-    signature: SignatureSpec
+    signature: SignatureSpec | None = None
+    options: dict[str, Any] = {}
+    parts: tuple["ProgramReference", ...] = ()
 
 
 class ImportedProgram(BaseModel):
@@ -34,6 +43,8 @@ class ImportedProgram(BaseModel):
 
 ProgramReference = Annotated[DeclaredProgram | ImportedProgram, Field(discriminator="kind")]
 """How a program's structure is rebuilt elsewhere."""
+
+DeclaredProgram.model_rebuild()
 
 
 class ProgramFile(BaseModel):

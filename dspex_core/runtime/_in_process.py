@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from dspex_core import events
@@ -9,6 +9,8 @@ from dspex_core.lm import LM
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module
 from dspex_core.record import Example
+from dspex_core.references import CodeReference
+from dspex_core.retrieval import Retrievers
 from dspex_core.runtime._trace import trace_row, trace_rows
 from dspex_core.seam import (
     Dataset,
@@ -17,8 +19,13 @@ from dspex_core.seam import (
     LMRequest,
     LMResponse,
     MetricLike,
+    Passage,
     Program,
+    Retriever,
+    RetrieveRequest,
     RowTrace,
+    ToolCall,
+    ToolResult,
     TraceRequest,
     TraceResult,
     add_usage,
@@ -34,7 +41,8 @@ class InProcessRuntime:
         lm: The model in force, for predictors that have none of their own.
         lm_for: Finds the LM object of a configuration; by default one is made and kept for each.
         concurrency: Rows in flight at once; by default as many as calls the LM allows.
-        rollout: Above 0, every call is a fresh sample at temperature 1, with a cache place of its own.
+        retriever: The retriever in force, for a `Retrieve` that has none of its own.
+        retriever_for: Finds the retriever that a reference names; by default it is imported, whatever its package.
     """
 
     def __init__(
@@ -43,26 +51,42 @@ class InProcessRuntime:
         *,
         lm_for: Callable[[LMConfig], LM] | None = None,
         concurrency: int | None = None,
-        rollout: int = 0,
+        retriever: Retriever | None = None,
+        retriever_for: Callable[[CodeReference], Awaitable[Retriever]] | None = None,
     ) -> None:
         self._lm = lm
         self._lms: dict[LMConfig, LM] = {}
         self._lm_for = lm_for or self._remembered
         self._concurrency = concurrency
-        self._rollout = rollout
+        self._retriever = retriever
+        self._retriever_for = retriever_for or Retrievers(trust=None).find
 
     @property
     def lm(self) -> LM | None:
         """The model in force."""
         return self._lm
 
+    @property
+    def retriever(self) -> Retriever | None:
+        """The retriever in force."""
+        return self._retriever
+
     async def generate(self, request: LMRequest) -> LMResponse:
-        """Call the model, with this runtime's rollout if it has one."""
-        if self._rollout:
-            request = request.model_copy(update={"rollout_id": self._rollout, "temperature": 1.0})
+        """Call the model."""
         response = await self._lm_of(request.lm).generate(request)
         add_usage(response.usage)
         return response
+
+    async def retrieve(self, request: RetrieveRequest) -> list[Passage]:
+        """Search with the request's retriever, or with this runtime's."""
+        retriever = self._retriever if request.retriever is None else request.retriever
+        if retriever is None:
+            raise ConfigurationError(
+                "no retriever is set: write Retrieve(retriever=…), or put one in force with `using(lm=…, retriever=…)`"
+            )
+        if isinstance(retriever, CodeReference):
+            retriever = await self._retriever_for(retriever)
+        return list(await retriever.search(request.query, request.k))
 
     async def call_tool(self, call: ToolCall) -> ToolResult:
         """Call a tool here."""
@@ -109,17 +133,27 @@ class InProcessRuntime:
         slots = asyncio.Semaphore(self._rows_in_flight(len(examples)))
 
         async def attempt(row: int, example: Example, rollout: int) -> RowTrace:
-            runtime = InProcessRuntime(lm, lm_for=self._lm_for, rollout=rollout)
             async with slots:
-                return await trace_row(runtime, module, row, example, metric=metric, threshold=request.threshold)
+                return await trace_row(
+                    module, row, example, rollout=rollout, metric=metric, threshold=request.threshold
+                )
 
-        # A metric that asks a model judges every rollout alike.
-        with scoped_runtime(InProcessRuntime(lm, lm_for=self._lm_for)):
+        with scoped_runtime(self._with(lm)):
             return await trace_rows(attempt, list(zip(request.rows, examples, strict=True)), request)
 
     def emit(self, event: events.Event) -> None:
         """Publish in this process."""
         events.publish(event)
+
+    def _with(self, lm: LM | None) -> "InProcessRuntime":
+        """This runtime with another model in force."""
+        return InProcessRuntime(
+            lm,
+            lm_for=self._lm_for,
+            concurrency=self._concurrency,
+            retriever=self._retriever,
+            retriever_for=self._retriever_for,
+        )
 
     def _rows_in_flight(self, rows: int) -> int:
         limit = self._concurrency or (self._lm.config.concurrency if self._lm else None) or 64

@@ -11,22 +11,21 @@ from dspex_core.record import Example
 from dspex_core.seam import (
     Metric,
     RowTrace,
-    Runtime,
     TraceRequest,
     TraceResult,
     TraceStep,
     metered,
     recorded_trace,
-    scoped_runtime,
+    rolled_out,
 )
 
 
 async def trace_row(
-    runtime: Runtime, program: Module, row: int, example: Example, *, metric: Metric | None, threshold: float | None
+    program: Module, row: int, example: Example, *, rollout: int, metric: Metric | None, threshold: float | None
 ) -> RowTrace:
     """Run one training row and keep the steps as demos, with the row itself left out of the program's demos.
 
-    The program runs on the runtime given, the metric on the one in force.
+    The rollout is the program's: a metric that asks a model judges every sample alike.
 
     Raises:
         LMError: If a model could not be reached.
@@ -36,7 +35,7 @@ async def trace_row(
     names = {id(predictor): name for name, predictor in student.named_predictors().items()}
     with metered() as meter, recorded_trace() as steps:
         try:
-            with scoped_runtime(runtime):
+            with rolled_out(rollout):
                 prediction = await student(**example.inputs())
             accepted = True
             if metric is not None:

@@ -5,16 +5,19 @@ from dspex_core.seam._context import (
     UsageMeter,
     add_usage,
     current_payer,
+    current_rollout,
     current_runtime,
     metered,
     paying,
     record_step,
     recorded_trace,
+    rolled_out,
     scoped_runtime,
     set_default_runtime,
 )
-from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse, Message
+from dspex_core.seam._lm import ConfiguredLM, LMConfig, LMRequest, LMResponse, Message, configuration_of
 from dspex_core.seam._program import PredictorState, Program, ProgramState
+from dspex_core.seam._retrieval import Passage, Retriever, RetrieveRequest
 from dspex_core.seam._runtime import (
     Dataset,
     Evaluation,
@@ -30,6 +33,7 @@ from dspex_core.seam._tools import CallableTool, ToolCall, ToolResult
 
 __all__ = [
     "CallableTool",
+    "ConfiguredLM",
     "Dataset",
     "Evaluation",
     "LMConfig",
@@ -38,10 +42,13 @@ __all__ = [
     "Message",
     "Metric",
     "MetricLike",
+    "Passage",
     "Payer",
     "PredictorState",
     "Program",
     "ProgramState",
+    "RetrieveRequest",
+    "Retriever",
     "RowTrace",
     "Runtime",
     "Score",
@@ -53,13 +60,16 @@ __all__ = [
     "TraceStep",
     "UsageMeter",
     "add_usage",
+    "configuration_of",
     "current_payer",
+    "current_rollout",
     "current_runtime",
     "metered",
     "paying",
     "percent",
     "record_step",
     "recorded_trace",
+    "rolled_out",
     "scoped_runtime",
     "set_default_runtime",
 ]

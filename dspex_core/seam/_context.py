@@ -10,8 +10,12 @@ from dspex_core.usage import Usage
 _scoped: ContextVar[Runtime | None] = ContextVar("dspex_runtime", default=None)
 _default: list[Runtime] = []
 _trace: ContextVar[list[TraceStep] | None] = ContextVar("dspex_trace", default=None)
+_rollout: ContextVar[int] = ContextVar("dspex_rollout", default=0)
 _payer: ContextVar["Payer | None"] = ContextVar("dspex_payer", default=None)
 _meters: ContextVar[tuple["UsageMeter", ...]] = ContextVar("dspex_usage_meters", default=())
+
+ROLLOUTS_WITHIN = 1_000
+"""Samples that one sample may take within itself without meeting another's."""
 
 
 class UsageMeter:
@@ -19,6 +23,25 @@ class UsageMeter:
 
     def __init__(self) -> None:
         self.usage = Usage()
+
+
+def current_rollout() -> int:
+    """Which sample calls made now are: 0 is the ordinary answer."""
+    return _rollout.get()
+
+
+@contextmanager
+def rolled_out(rollout: int) -> Generator[None]:
+    """Make the calls of the block a fresh sample: at temperature 1, with a place of its own in the cache.
+
+    Args:
+        rollout: The sample's number; 0 puts the ordinary answer back in force. Within another sample it counts anew.
+    """
+    token = _rollout.set(_rollout.get() * ROLLOUTS_WITHIN + rollout if rollout else 0)
+    try:
+        yield
+    finally:
+        _rollout.reset(token)
 
 
 class Payer:

@@ -1,4 +1,4 @@
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -104,3 +104,33 @@ class LMResponse(BaseModel):
 
     text: str
     usage: Usage = Usage()
+
+
+class ConfiguredLM(Protocol):
+    """An LM, as far as an optimizer looks at it: what is recorded of it."""
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether a key was given in code, which is recorded nowhere."""
+        ...
+
+    @property
+    def config(self) -> LMConfig:
+        """Its configuration."""
+        ...
+
+
+def configuration_of(lm: LMConfig | ConfiguredLM) -> LMConfig:
+    """What may be recorded of an LM: its configuration.
+
+    Raises:
+        ConfigurationError: If it was given its key in code: that is never recorded, so nobody else could call it.
+    """
+    if isinstance(lm, LMConfig):
+        return lm
+    if lm.has_own_key:
+        raise ConfigurationError(
+            f"{lm!r} was given its key in code, and a key is never recorded nor sent: set it in the environment of "
+            "whoever calls, and make the LM without api_key"
+        )
+    return lm.config

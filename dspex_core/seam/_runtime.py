@@ -8,6 +8,7 @@ from dspex_core.events import Event
 from dspex_core.record import Example
 from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse
 from dspex_core.seam._program import Program
+from dspex_core.seam._retrieval import Passage, RetrieveRequest
 from dspex_core.seam._score import MetricLike
 from dspex_core.seam._tools import ToolCall, ToolResult
 from dspex_core.usage import Usage
@@ -128,6 +129,15 @@ class Runtime(Protocol):
 
         Raises:
             LMError: If the call failed after the retries that make sense.
+        """
+        ...
+
+    async def retrieve(self, request: RetrieveRequest) -> list[Passage]:
+        """Search for passages, the best one first.
+
+        Raises:
+            ConfigurationError: If the request names no retriever, and the runtime has none.
+            RetrievalError: If the search failed.
         """
         ...
 

@@ -19,7 +19,7 @@ def their_code(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.startswith("their_code")]:
         monkeypatch.delitem(sys.modules, name)
-    import their_code.judges  # noqa: PLC0415 - made a moment ago
+    import their_code.judges
 
     return their_code.judges
 

@@ -15,7 +15,7 @@ from dspex_core.errors import (
     ProgramError,
     UnknownNameError,
 )
-from dspex_core.lm import _lm
+from dspex_core.lm import _retrying
 
 ECHO = Predict("text -> team")
 
@@ -35,7 +35,7 @@ def model(start_model):
 
 @pytest.fixture
 def few_retries(monkeypatch):
-    monkeypatch.setattr(_lm, "_wait", lambda _: 0.001)
+    monkeypatch.setattr(_retrying, "_wait", lambda _: 0.001)
 
 
 async def test_rows_keep_their_order_whatever_order_they_are_done_in(start_model):

@@ -7,7 +7,7 @@ from model_servers import asked, lm_of, values_in, written
 
 from dspex_core import ChainOfThought, Example, Module, Predict, Score, events, using
 from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, LMProviderError, MetricError
-from dspex_core.lm import _lm
+from dspex_core.lm import _retrying
 from dspex_core.metrics import exact_match
 from dspex_core.optimizers import BootstrapFewShot
 from dspex_core.seam import PredictorState, ProgramState
@@ -271,7 +271,7 @@ async def test_the_teachers_model_may_be_given_as_an_lm_but_not_with_a_key_of_it
     strong, weak = start_model(knowing(0)), start_model(knowing())
     await compiled(weak, Predict(TRIAGE), trainset=rows(1), teacher_lm=lm_of(strong))
     assert (len(strong.bodies), len(weak.bodies)) == (1, 0)
-    with pytest.raises(ConfigurationError, match="teacher_lm was given its key in code"):
+    with pytest.raises(ConfigurationError, match="was given its key in code"):
         await compiled(weak, Predict(TRIAGE), trainset=rows(1), teacher_lm=lm_of(strong, api_key="sk-own-key"))
     assert (len(strong.bodies), len(weak.bodies)) == (1, 0)
 
@@ -350,7 +350,7 @@ async def test_a_second_compile_makes_no_call(start_model):
 
 
 async def test_after_an_outage_a_compile_goes_on_from_what_was_answered(start_model, monkeypatch):
-    monkeypatch.setattr(_lm, "_wait", lambda _: 0.001)
+    monkeypatch.setattr(_retrying, "_wait", lambda _: 0.001)
     up = []
 
     def answer(messages):

@@ -4,7 +4,7 @@ from model_servers import asked, lm_of, written
 from dspex_core import Example, Predict, events
 from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, LMAuthenticationError
 from dspex_core.runtime import InProcessRuntime
-from dspex_core.seam import LMRequest, Message, StoredDataset, TraceRequest
+from dspex_core.seam import LMRequest, Message, StoredDataset, TraceRequest, rolled_out
 
 ECHO = Predict("text -> team")
 ROWS = [Example(text=text, team=text.upper()).with_inputs("text") for text in ("one", "two", "three", "four")]
@@ -69,9 +69,10 @@ async def test_no_row_is_traced_once_enough_were_accepted(model):
 
 
 async def test_a_rollout_is_a_fresh_sample_with_a_cache_place_of_its_own(model):
-    lm = lm_of(model)
+    runtime = InProcessRuntime(lm_of(model))
     for rollout in (0, 1, 2, 1):
-        await InProcessRuntime(lm, rollout=rollout).evaluate(ECHO, ROWS[:1], metric="exact_match")
+        with rolled_out(rollout):
+            await runtime.evaluate(ECHO, ROWS[:1], metric="exact_match")
     assert [body["temperature"] for body in model.bodies] == [0.0, 1.0, 1.0]
 
 

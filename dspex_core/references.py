@@ -65,15 +65,8 @@ def import_code(reference: CodeReference, *, trust: Collection[str] | None, what
         TrustError: If the package is not trusted, or its source differs from the reference's.
         ProgramError: If there is no such module or attribute, or the module fails while it is imported.
     """
-    module_name, colon, attribute = reference.path.partition(":")
-    if not colon or not module_name or not attribute:
-        raise ProgramError(f"{what} {reference.path!r}: write package.module:attribute")
-    package = module_name.partition(".")[0]
-    if trust is not None and package not in trust and module_name not in trust:
-        raise TrustError(
-            f"this worker does not trust the package {package!r} that the {what} {reference.path} comes from; "
-            f"if you do, start it with --trust {package}"
-        )
+    require_trust(reference, trust=trust, what=what)
+    module_name, _, attribute = reference.path.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
@@ -90,6 +83,24 @@ def import_code(reference: CodeReference, *, trust: Collection[str] | None, what
             "bring both to the same version"
         )
     return found
+
+
+def require_trust(reference: CodeReference, *, trust: Collection[str] | None, what: str) -> None:
+    """Refuse a reference that may not be imported, without importing anything; the arguments are `import_code`'s.
+
+    Raises:
+        TrustError: If the package is not trusted.
+        ProgramError: If it is not written as package.module:attribute.
+    """
+    module_name, colon, attribute = reference.path.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ProgramError(f"{what} {reference.path!r}: write package.module:attribute")
+    package = module_name.partition(".")[0]
+    if trust is not None and package not in trust and module_name not in trust:
+        raise TrustError(
+            f"this worker does not trust the package {package!r} that the {what} {reference.path} comes from; "
+            f"if you do, start it with --trust {package}"
+        )
 
 
 def _source_digest(module_name: str) -> str:

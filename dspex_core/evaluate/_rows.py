@@ -89,7 +89,7 @@ async def evaluate_rows(
                 results.append(result)
                 if on_row is not None:
                     on_row(result)
-            except (ConfigurationError, EvaluationError, LMError, MetricError) as error:
+            except (ConfigurationError, EvaluationError, LMError, MetricError, RetrievalError) as error:
                 defect.append(error)
                 return
 

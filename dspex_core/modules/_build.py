@@ -54,6 +54,8 @@ def build_program(
         program = _declared(reference, lambda part: build_program(part, trust=trust, import_tools=import_tools))
         if import_tools and isinstance(program, ReAct):
             program.import_tools(trust)
+        if import_tools and isinstance(program, Retrieve):
+            program.require_trust(trust)
         return program
     found = import_code(reference.code, trust=trust, what="program")
     program = found() if isinstance(found, type) else found

@@ -1,12 +1,13 @@
 import copy
+from collections.abc import Collection
 from typing import Any, Self
 
 from dspex_core.errors import ConfigurationError, ProgramError
 from dspex_core.modules._module import Module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
-from dspex_core.references import CodeReference, reference_to
-from dspex_core.seam import Retriever, RetrieveRequest, current_runtime
+from dspex_core.references import CodeReference, reference_to, require_trust
+from dspex_core.seam import Retriever, RetrieveRequest, Runtime, current_runtime
 
 QUERY_FIELDS = ("query", "question")
 """Inputs that are searched for where no field is named: the first of them that is given."""
@@ -52,7 +53,7 @@ class Retrieve(Module):
     async def forward(self, **inputs: Any) -> Prediction:
         """Search."""
         request = RetrieveRequest(query=self._query(inputs), k=self.k, retriever=self._retriever)
-        passages = await current_runtime().retrieve(request)
+        passages = await _runtime().retrieve(request)
         return Prediction({self.output_field: [passage.text for passage in passages], "passages": passages})
 
     def input_names(self) -> dict[str, bool]:
@@ -91,6 +92,15 @@ class Retrieve(Module):
         except (TypeError, ValueError) as error:
             raise ProgramError(f"a retrieve is declared with options that do not fit: {error}") from None
 
+    def require_trust(self, trust: Collection[str] | None) -> None:
+        """Refuse a retriever that may not be imported here; None trusts all.
+
+        Raises:
+            TrustError: If its package is not trusted.
+        """
+        if isinstance(self._retriever, CodeReference):
+            require_trust(self._retriever, trust=trust, what="retriever")
+
     def _query(self, inputs: dict[str, Any]) -> str:
         names = QUERY_FIELDS if self.query_field is None else (self.query_field,)
         unknown = [name for name in inputs if name not in names]
@@ -104,7 +114,8 @@ class Retrieve(Module):
 
     def _importable(self, retriever: Retriever | CodeReference) -> CodeReference:
         if isinstance(retriever, CodeReference):
-            return retriever if retriever.source_digest else reference_to(retriever.path, what="retriever")
+            # Written down anew: the digest is that of the source as it is here and now.
+            return reference_to(retriever.path, what="retriever")
         raise ProgramError(
             f"this Retrieve holds a {type(retriever).__name__}, an object of this process: no worker and no file can "
             "have it. Keep it in a module and write Retrieve(retriever='package.module:attribute'); a program that "
@@ -116,6 +127,16 @@ class Retrieve(Module):
         clone = copy.copy(self)
         memo[id(self)] = clone
         return clone
+
+
+def _runtime() -> Runtime:
+    try:
+        return current_runtime()
+    except ConfigurationError:
+        raise ConfigurationError(
+            "nothing is set up to search with: wrap the call in `with using(retriever=…):`, with lm=… if the program "
+            "asks a model, or call configure(lm=…, retriever=…) once"
+        ) from None
 
 
 def _checked(retriever: Any) -> Retriever | CodeReference | None:

@@ -5,6 +5,7 @@ from dspex_core.requests._activities import (
     EVALUATE_CHUNK,
     GENERATE,
     READ_ROWS,
+    RETRIEVE,
     RUN_PROGRAM,
     TRACE_ROWS,
     CallTool,
@@ -15,6 +16,8 @@ from dspex_core.requests._activities import (
     ReadRows,
     Rows,
     RunProgram,
+    Search,
+    SearchAnswer,
     TraceRows,
 )
 from dspex_core.requests._outline import ProgramOutline
@@ -24,6 +27,7 @@ __all__ = [
     "EVALUATE_CHUNK",
     "GENERATE",
     "READ_ROWS",
+    "RETRIEVE",
     "RUN_PROGRAM",
     "TRACE_ROWS",
     "CallTool",
@@ -35,5 +39,7 @@ __all__ = [
     "ReadRows",
     "Rows",
     "RunProgram",
+    "Search",
+    "SearchAnswer",
     "TraceRows",
 ]

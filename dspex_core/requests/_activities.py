@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests._outline import ProgramOutline
-from dspex_core.seam import LMConfig, LMRequest, StoredDataset
+from dspex_core.seam import LMConfig, LMRequest, Passage, StoredDataset
 from dspex_core.tools import ToolSpec
 from dspex_core.usage import Usage
 
@@ -17,6 +17,7 @@ READ_ROWS = "read_rows"
 GENERATE = "generate"
 CALL_TOOL = "call_tool"
 RUN_PROGRAM = "run_program"
+RETRIEVE = "retrieve"
 
 
 class _Value(BaseModel):
@@ -96,6 +97,21 @@ class CallTool(_Value):
     tool: ToolSpec
     args: dict[str, Any]
     lm: LMConfig
+
+
+class Search(_Value):
+    """Search with the retriever that is imported from there."""
+
+    query: str
+    k: int
+    retriever: CodeReference
+
+
+class SearchAnswer(_Value):
+    """The passages found, the best one first, and what finding them took."""
+
+    passages: tuple[Passage, ...]
+    usage: Usage = Usage()
 
 
 class RunProgram(_Value):

@@ -155,9 +155,8 @@ class QdrantIndex:
             with self._turn:
                 return question(self._open())
         except ResponseHandlingException as error:
-            raise self._failed(
-                f"cannot be reached ({error.source}): start it, or correct its URL", again=True
-            ) from None
+            said = f"the server cannot be reached ({error.source}): start it, or correct its URL"
+            raise self._failed(said, again=True) from None
         except UnexpectedResponse as error:
             status = error.status_code or 0
             again = status == 429 or status >= 500  # noqa: PLR2004 - HTTP

@@ -12,7 +12,7 @@ class Retrievers:
     """Retrievers by where they are imported from; each is made once. Safe to share between tasks, loops and threads.
 
     Args:
-        trust: Packages that they may be imported from; None trusts all.
+        trust: Packages that they may be imported from; None trusts all, in whatever version is here.
     """
 
     def __init__(self, *, trust: Collection[str] | None) -> None:
@@ -34,7 +34,9 @@ class Retrievers:
     def _make(self, reference: CodeReference) -> Retriever:
         with self._making:
             if reference not in self._found:
-                self._found[reference] = _made(reference, import_code(reference, trust=self._trust, what="retriever"))
+                # Whose own process this is may have changed the code since, and knows; a worker may not have.
+                wanted = CodeReference(path=reference.path) if self._trust is None else reference
+                self._found[reference] = _made(reference, import_code(wanted, trust=self._trust, what="retriever"))
             return self._found[reference]
 
 

@@ -3,16 +3,17 @@ import hashlib
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError
 from dspex_core.testing.fake_provider import _openai
+from dspex_core.testing.fake_provider._embeddings import EmbeddingCall, embeddings, read_embedding_call
 from dspex_core.testing.fake_provider._faults import FaultPlan
 from dspex_core.testing.fake_provider._learner import Sampling, reply
 from dspex_core.testing.fake_provider._prompt import read_conversation
@@ -32,6 +33,9 @@ class _Call:
     chat: _openai.ChatRequest
     content: bytes
     salt: str
+
+
+_AnyCall = TypeVar("_AnyCall", _Call, EmbeddingCall)
 
 
 class FakeProvider(ProviderSettings):
@@ -77,6 +81,7 @@ class FakeProvider(ProviderSettings):
         """
         app = web.Application(client_max_size=_LARGEST_BODY_BYTES)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._serve_stats)
         app.router.add_post("/reset", self._serve_reset)
@@ -126,10 +131,21 @@ class FakeProvider(ProviderSettings):
         await self.stop()
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, _read_call, self._answer)
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, read_embedding_call, self._embed)
+
+    async def _serve(
+        self,
+        request: web.Request,
+        read: Callable[[bytes], _AnyCall | web.Response],
+        answer: Callable[[web.Request, _AnyCall], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
         self._ledger.requests += 1
         if refused := self._refused_key(request):
             return refused
-        call = _read_call(await request.read())
+        call = read(await request.read())
         if isinstance(call, web.Response):
             return call
         self._ledger.note_content(call.content)
@@ -144,8 +160,8 @@ class FakeProvider(ProviderSettings):
                 self._ledger.faults[fault] += 1
             await self._wait(fault)
             if fault is not None and fault != "slow":
-                return self._fail(request, call, fault)
-            return await self._answer(request, call)
+                return self._fail(request, call.content, fault)
+            return await answer(request, call)
 
     async def _wait(self, fault: str | None) -> None:
         latency_seconds = self.latency_ms / 1000
@@ -154,13 +170,13 @@ class FakeProvider(ProviderSettings):
         elif latency_seconds:
             await asyncio.sleep(latency_seconds)
 
-    def _fail(self, request: web.Request, call: _Call, fault: str) -> web.Response:
+    def _fail(self, request: web.Request, content: bytes, fault: str) -> web.Response:
         if fault == "429":
             return _openai.too_many_requests("Rate limit reached: try again later.", self.retry_after_seconds)
         if fault == "500":
             return _openai.refusal(500, "The server had an error while processing the request.", kind="server_error")
         if fault == "malformed":
-            body = _openai.malformed(content_id=call.content.hex(), broken_json=bool(call.content[0] % 2))
+            body = _openai.malformed(content_id=content.hex(), broken_json=bool(content[0] % 2))
             return web.Response(body=body, content_type="application/json")
         if request.transport is not None:
             request.transport.abort()
@@ -179,6 +195,13 @@ class FakeProvider(ProviderSettings):
         response = web.Response(body=body, content_type="application/json")
         await _write_wholly(request, response)
         self._ledger.note_answer(call.content, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+        return response
+
+    async def _embed(self, request: web.Request, call: EmbeddingCall) -> web.StreamResponse:
+        body, tokens = embeddings(call.embedding)
+        response = web.Response(body=body, content_type="application/json")
+        await _write_wholly(request, response)
+        self._ledger.note_answer(call.content, prompt_tokens=tokens, completion_tokens=0)
         return response
 
     def _refused_key(self, request: web.Request) -> web.Response | None:

@@ -232,17 +232,20 @@ def _described(name: str, column: str) -> str:
 
 
 def _signature_within(program: Module) -> type[Signature]:
-    """What a program takes and gives: its own signature, or inputs of its first and outputs of its last predictor."""
+    """What a program takes and gives: its own signature, or what its `forward` takes and its last predictor gives."""
     own = getattr(program, "signature", None)
     if isinstance(own, type) and issubclass(own, Signature):
         return own
-    predictors = list(program.named_predictors().values())
+    predictors = [predictor.signature for predictor in program.named_predictors().values()]
     if not predictors:
         raise InputError("the program has no predictor")
-    fields = [*predictors[0].signature.to_spec().fields, *predictors[-1].signature.to_spec().fields]
-    first, last = predictors[0].signature.input_fields, predictors[-1].signature.output_fields
-    wanted = [f for f in fields if (f.role == "input" and f.name in first) or (f.role == "output" and f.name in last)]
-    return SignatureSpec(name=type(program).__name__, instructions="", fields=tuple(dict.fromkeys(wanted))).build()
+    taken = program.input_names()
+    inputs = list(predictors[0].input_fields) if taken is None else [name for name, must in taken.items() if must]
+    # A field that no predictor declares, such as one that only retrieval reads, is text.
+    kinds = {f.name: f.type for signature in predictors for f in signature.to_spec().fields if f.role == "input"}
+    fields = [FieldSpec(name=name, role="input", type=kinds.get(name, "str")) for name in inputs]
+    fields += [f for f in predictors[-1].to_spec().fields if f.role == "output" and f.name not in inputs]
+    return SignatureSpec(name=type(program).__name__, instructions="", fields=tuple(fields)).build()
 
 
 def _value(text: str) -> Any:

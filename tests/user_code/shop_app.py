@@ -23,3 +23,17 @@ def lenient(example, prediction, trace=None):
 
 def broken(example, prediction, trace=None):
     raise ZeroDivisionError("a bug in the user's metric")
+
+
+def handbook():
+    """Finds what the shop's handbook says, for programs that run on workers."""
+    from dspex_core.retrieval import BM25Index
+
+    return BM25Index(
+        [
+            {"id": "billing", "text": "Billing answers for every invoice, refund, card, payment and price."},
+            {"id": "shipping", "text": "Shipping follows a parcel, a courier, an address and a delivery."},
+            {"id": "account", "text": "Account helps with a password, a login, an email and a profile."},
+            {"id": "bug", "text": "Bug reports say which button, page or screen crashes, hangs or shows an error."},
+        ]
+    )

@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("dspex_core", "workflows", "activities", "dspex")
-IO_ROOMS = {"lm", "runtime", "datasets", "artifacts", "testing", "retrieval", "sandbox"}
+IO_ROOMS = {"lm", "runtime", "datasets", "artifacts", "testing", "retrieval", "sandbox", "mcp"}
 IO_LIBRARIES = {
-    "aiohttp", "anthropic", "diskcache", "genai_prices", "http", "httpx", "obstore", "openai", "socket", "sqlite3",
-    "subprocess", "temporalio", "tenacity", "urllib",
+    "aiohttp", "anthropic", "diskcache", "genai_prices", "http", "httpx", "mcp", "obstore", "openai", "socket",
+    "sqlite3", "subprocess", "temporalio", "tenacity", "urllib",
 }  # fmt: skip
 ALLOWED = {
     "dspex_core": {"dspex_core"},

@@ -36,9 +36,7 @@ def module_named(name: str) -> Callable[[Any], Module]:
     return MODULES[name]
 
 
-def build_program(
-    reference: ProgramReference, *, trust: Collection[str] | None, import_tools: bool = True
-) -> Module:
+def build_program(reference: ProgramReference, *, trust: Collection[str] | None, import_tools: bool = True) -> Module:
     """A program's structure, in its initial state.
 
     Args:

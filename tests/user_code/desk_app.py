@@ -1,6 +1,9 @@
 """Tools of a user's own, as a worker would import them."""
 
 import asyncio
+import os
+import signal
+from pathlib import Path
 from typing import Literal
 
 from dspex_core import Predict, Tool
@@ -38,6 +41,17 @@ impatient = Tool(hang, name="hang", timeout_seconds=0.05)
 
 def key_of_call(idempotency_key: str) -> str:
     """Tell the key."""
+    return idempotency_key
+
+
+def die_once(folder: str, idempotency_key: str) -> str:
+    """Write the call's key down; the first time, end the process as a crash would."""
+    keys = Path(folder) / "keys"
+    first = not keys.exists()
+    with keys.open("a") as file:
+        file.write(idempotency_key + "\n")
+    if first:
+        os.kill(os.getpid(), signal.SIGKILL)
     return idempotency_key
 
 

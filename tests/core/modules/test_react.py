@@ -12,7 +12,9 @@ from dspex_core.optimizers import BootstrapFewShot
 from dspex_core.programs import DeclaredProgram
 
 FIELDS = "question -> answer"
-TOO_LONG = {"error": {"message": "This model's maximum context length is 8192 tokens.", "code": "context_length_exceeded"}}
+TOO_LONG = {
+    "error": {"message": "This model's maximum context length is 8192 tokens.", "code": "context_length_exceeded"}
+}
 
 
 @pytest.fixture
@@ -48,14 +50,15 @@ def test_an_agent_runs_from_synchronous_code(start_provider, desk):
 
 
 @pytest.mark.parametrize(
-    ("tool", "args", "said"),
+    "case",
     [
         ("lookup", {"country": "Atlantis"}, "lookup failed: KeyError: 'Atlantis'"),
         ("lookup", {"town": "Paris"}, "'country' is missing; there is no argument 'town'"),
         ("impatient", {}, "hang failed: no result within 0.05 s"),
     ],
 )
-async def test_a_tool_that_fails_is_an_observation_and_the_run_goes_on(tool, args, said, solve, desk):
+async def test_a_tool_that_fails_is_an_observation_and_the_run_goes_on(case, solve, desk):
+    tool, args, said = case
     agent = ReAct(FIELDS, [getattr(desk, tool)])
     name = next(iter(agent.tools))
     script = [desk.FINAL, desk.step("observation_0", "finish", {}), desk.step("", name, args)]
@@ -188,7 +191,9 @@ def test_what_cannot_be_an_agent_is_refused(desk):
     with pytest.raises(ProgramError, match="max_iters is 0"):
         ReAct(FIELDS, [desk.lookup], max_iters=0)
     declared = ReAct(FIELDS, [desk.lookup]).reference()
-    with pytest.raises(ProgramError, match=r"options of a declared react cannot be used: tools\.0\.desc: Field required"):
+    with pytest.raises(
+        ProgramError, match=r"options of a declared react cannot be used: tools\.0\.desc: Field required"
+    ):
         build_program(declared.model_copy(update={"options": {"tools": [{"name": "x"}]}}), trust=None)
     with pytest.raises(ProgramError, match="without its signature"):
         build_program(DeclaredProgram(module="react", options=declared.options), trust=None)

@@ -1,0 +1,191 @@
+import dataclasses
+import re
+import uuid
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from dspex import Client
+from dspex_core import LM, ReAct, using
+from dspex_core.errors import ProgramError, RunFailedError
+from dspex_core.optimizers import BootstrapFewShot
+from dspex_core.record import Example
+from dspex_core.testing import FakeProviderProcess
+
+pytestmark = pytest.mark.slow
+
+FIELDS = "question -> answer"
+
+
+@pytest.fixture(scope="module")
+def desk_worker(shared_platform):
+    """A worker that trusts the desk's tools, on a queue of its own: the others may not import them."""
+    variables = {**shared_platform.variables, "DSPEX_TASK_QUEUE": f"desk-{uuid.uuid4().hex}"}
+    platform = dataclasses.replace(shared_platform, variables=variables)
+    with platform.worker(trust=("desk_app",)):
+        yield platform
+
+
+@pytest.fixture
+async def desk_client(platform, desk_worker, monkeypatch):
+    monkeypatch.setenv("DSPEX_TASK_QUEUE", desk_worker.variables["DSPEX_TASK_QUEUE"])
+    async with await Client.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def desk(platform):
+    import desk_app
+
+    return desk_app
+
+
+@pytest.fixture
+def follow():
+    """Starts a model that follows a script, for as long as the test runs; without its cache, as runs are compared."""
+    started = []
+
+    def start(script):
+        provider = FakeProviderProcess(script=script)
+        provider.start()
+        started.append(provider)
+        return LM("openai/fake", api_base=provider.base_url, cache=False)
+
+    yield start
+    for provider in started:
+        provider.stop()
+
+
+async def activities_of(client, run_id):
+    history = await client._connection.temporal.get_workflow_handle(run_id).fetch_history()
+    scheduled = (event.activity_task_scheduled_event_attributes for event in history.events)
+    return [attributes.activity_type.name for attributes in scheduled if attributes.activity_type.name]
+
+
+async def test_an_agent_solves_its_task_step_by_step_in_a_workflow_as_it_does_in_process(desk, desk_client, follow):
+    agent, lm = ReAct(FIELDS, [desk.lookup, desk.calculator]), follow(desk.SCRIPT)
+    with using(lm=lm):
+        here = await agent(question=desk.QUESTION)
+    run_id = f"agent-{uuid.uuid4().hex}"
+    there = await desk_client.run_program(agent, inputs={"question": desk.QUESTION}, lm=lm, id=run_id)
+    assert there.trajectory == here.trajectory == desk.TRAJECTORY
+    assert there == here
+    assert there.usage.lm_calls == here.usage.lm_calls == 5
+    assert await activities_of(desk_client, run_id) == [*["generate", "call_tool"] * 3, "generate", "generate"]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("lookup", {"country": "Atlantis"}, "lookup failed: KeyError: 'Atlantis'"),
+        ("lookup", {}, "'country' is missing"),
+        ("impatient", {}, "hang failed: no result within 0.05 s"),
+    ],
+)
+async def test_a_tool_that_fails_ends_no_workflow(case, desk, desk_client, follow):
+    tool, args, said = case
+    agent = ReAct(FIELDS, [getattr(desk, tool)])
+    script = [desk.FINAL, desk.step("observation_0", "finish", {}), desk.step("", next(iter(agent.tools)), args)]
+    prediction = await desk_client.run_program(agent, inputs={"question": desk.QUESTION}, lm=follow(script))
+    assert said in prediction.trajectory["observation_0"]
+    assert prediction.answer == "117 million"
+
+
+async def test_a_tool_gets_the_key_of_its_call_and_may_ask_a_model(desk, desk_client, follow):
+    run_id = f"keys-{uuid.uuid4().hex}"
+    script = [
+        desk.FINAL,
+        {"when": "[[ ## text ## ]]", "answer": {"topic": "shipping"}},
+        desk.step("observation_2", "finish", {}),
+        desk.step("observation_1", "ask_model", {"text": "a lost parcel"}),
+        desk.step("", "key_of_call", {}),
+    ]
+    agent = ReAct(FIELDS, [desk.key_of_call, desk.ask_model])
+    prediction = await desk_client.run_program(agent, inputs={"question": desk.QUESTION}, lm=follow(script), id=run_id)
+    keys = [prediction.trajectory[f"observation_{number}"] for number in (0, 1)]
+    assert all(key.startswith(f"{run_id}/") for key in keys)
+    assert keys[0] != keys[1]
+    assert prediction.trajectory["observation_2"] == "shipping"
+    assert prediction.usage.lm_calls == 6
+
+
+@asynccontextmanager
+async def forgetful_model():
+    """A model whose context holds one step; it looks a country up three times and then answers."""
+
+    async def answer(request):
+        asked = (await request.json())["messages"][-1]["content"]
+        shown = re.findall(r"\[\[ ## observation_(\d+) ## \]\]", asked)
+        if len(shown) > 1:
+            error = {"message": "This model's maximum context length is 8192 tokens.", "type": "invalid_request_error"}
+            return web.json_response({"error": error}, status=400)
+        name = "finish" if shown == ["2"] else "lookup"
+        fields = {"next_thought": "-", "next_tool_name": name, "next_tool_args": '{"country": "Spain"}'}
+        if "`[[ ## reasoning ## ]]`" in asked:
+            fields = {"reasoning": "-", "answer": "done"}
+        text = "\n\n".join(f"[[ ## {name} ## ]]\n{value}" for name, value in fields.items())
+        return web.json_response({"choices": [{"message": {"content": text}}], "usage": {}})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    await runner.cleanup()
+
+
+async def test_a_full_context_is_dealt_with_in_a_workflow_too(desk, desk_client, background):
+    with background.running(forgetful_model()) as url:
+        lm = LM("openai/fake", api_base=url, cache=False)
+        prediction = await desk_client.run_program(ReAct(FIELDS, [desk.lookup]), inputs={"question": "?"}, lm=lm)
+    assert prediction.answer == "done"
+    assert prediction.trajectory["observation_0"] == "48.6 million"
+    assert prediction.trajectory["tool_name_3"] == "finish"
+
+
+async def test_a_call_that_its_workers_death_cut_off_is_made_again_with_the_same_key(
+    desk, desk_client, follow, tmp_path
+):
+    script = [
+        desk.FINAL,
+        desk.step("observation_0", "finish", {}),
+        desk.step("", "die_once", {"folder": str(tmp_path)}),
+    ]
+    # The worker process is started anew by the one that watches it.
+    prediction = await desk_client.run_program(
+        ReAct(FIELDS, [desk.die_once]), inputs={"question": desk.QUESTION}, lm=follow(script)
+    )
+    keys = (tmp_path / "keys").read_text().split()
+    assert len(keys) == 2
+    assert keys[0] == keys[1] == prediction.trajectory["observation_0"]
+
+
+async def test_a_worker_that_may_not_import_a_tool_says_so(desk, client, follow):
+    agent = ReAct(FIELDS, [desk.lookup])
+    script = [desk.step("", "lookup", {"country": "Spain"})]
+    with pytest.raises(RunFailedError, match="does not trust the package 'desk_app'"):
+        await client.run_program(agent, inputs={"question": desk.QUESTION}, lm=follow(script))
+
+
+async def test_a_tool_that_cannot_be_imported_is_named_before_the_run_starts(client, platform):
+    def here(text: str) -> str:
+        return text
+
+    with pytest.raises(ProgramError, match="tool here works in this process only"):
+        await client.run_program(ReAct(FIELDS, [here]), inputs={"question": "?"}, lm=platform.lm())
+
+
+async def test_an_agent_compiles_durably_as_in_process(desk, desk_client, follow):
+    agent, lm = ReAct(FIELDS, [desk.lookup, desk.calculator]), follow(desk.SCRIPT)
+    rows = [Example(question=desk.QUESTION, answer="117 million").with_inputs("question")]
+    optimizer = BootstrapFewShot(metric="exact_match")
+    with using(lm=lm):
+        here = await optimizer.compile(agent, trainset=rows, valset=rows)
+    run = await desk_client.compile(agent, optimizer=optimizer, trainset=rows, valset=rows, lm=lm)
+    there = await run.result()
+    assert there.score == here.score == 100
+    assert [candidate.state for candidate in there.candidates] == [candidate.state for candidate in here.candidates]
+    with using(lm=lm):
+        assert (await there.program(question=desk.QUESTION)).answer == "117 million"

@@ -15,6 +15,9 @@ from dspex_core.signature import InputField, OutputField, Signature, signature_o
 from dspex_core.tools import Tool, ToolSpec, as_text, as_tool
 
 FINISH = "finish"
+SHORTEST_OBSERVATION = 200
+"""Characters of an observation that are shown whatever the context's length."""
+
 STEP_FIELDS = ("thought", "tool_name", "tool_args", "observation")
 _OWN_FIELDS = ("trajectory", "next_thought", "next_tool_name", "next_tool_args")
 
@@ -27,8 +30,8 @@ class ReAct(Module):
 
     A step is a thought, a tool's name, its arguments and what came of the call. A tool that raises, takes too long or
     is called wrongly ends nothing: the observation says so, and the model goes on. If the steps outgrow the model's
-    context, the oldest ones are no longer shown to it. `prediction.trajectory` always has all of them, as `thought_0`,
-    `tool_name_0`, `tool_args_0`, `observation_0`, `thought_1` …
+    context, it is no longer shown the oldest ones, nor all of an observation that alone is too long. They are all in
+    `prediction.trajectory`, as `thought_0`, `tool_name_0`, `tool_args_0`, `observation_0`, `thought_1` …
 
     Args:
         signature: A Signature class, or a string such as "question -> answer".
@@ -38,7 +41,7 @@ class ReAct(Module):
     Raises:
         ToolError: If something among the tools cannot be a tool, or two have one name.
         ProgramError: If the signature has a field of a name that the steps need, or `max_iters` is below 1.
-        LMContextLengthError: When called, if not even one step fits.
+        LMContextLengthError: When called, if not even the beginning of one step fits.
 
     Source: Yao et al. 2022, "ReAct: Synergizing Reasoning and Acting in Language Models". Predictors and their fields
     go by DSPy's names, so that states can be exchanged.
@@ -139,7 +142,7 @@ class ReAct(Module):
             try:
                 return await module(**inputs, trajectory=trajectory.text())
             except LMContextLengthError:
-                if not trajectory.forget_oldest():
+                if not trajectory.show_less():
                     raise
 
 
@@ -150,18 +153,26 @@ class _Trajectory:
         self._steps: list[tuple[Any, ...]] = []
         self._first_shown = 0
         self._forgotten_at_once = 1
+        self._longest_shown: int | None = None
 
     def add(self, *step: Any) -> None:
         """One more step, in the order of `STEP_FIELDS`."""
         self._steps.append(step)
 
-    def forget_oldest(self) -> bool:
-        """Show less: one step, and twice as many each time that this is not enough. False if only one is left."""
+    def show_less(self) -> bool:
+        """Leave out the oldest step, and twice as many each time that this is not enough.
+
+        Of the last one, what was observed is cut in half. False if there is little left to cut.
+        """
         last = len(self._steps) - 1
-        if self._first_shown >= last:
+        if self._first_shown < last:
+            self._first_shown = min(last, self._first_shown + self._forgotten_at_once)
+            self._forgotten_at_once *= 2
+            return True
+        longest = self._longest_shown or (len(self._steps[last][-1]) if self._steps else 0)
+        if longest < 2 * SHORTEST_OBSERVATION:
             return False
-        self._first_shown = min(last, self._first_shown + self._forgotten_at_once)
-        self._forgotten_at_once *= 2
+        self._longest_shown = longest // 2
         return True
 
     def fields(self) -> dict[str, Any]:
@@ -169,9 +180,15 @@ class _Trajectory:
         return self._fields(0)
 
     def text(self) -> str:
-        """The steps that are shown, in the wire format of fields."""
+        """What is shown of the steps, in the wire format of fields."""
         shown = self._fields(self._first_shown)
-        return "\n\n".join(f"[[ ## {name} ## ]]\n{as_text(value)}" for name, value in shown.items())
+        return "\n\n".join(f"[[ ## {name} ## ]]\n{self._cut(as_text(value))}" for name, value in shown.items())
+
+    def _cut(self, text: str) -> str:
+        longest = self._longest_shown
+        if longest is None or len(text) <= longest:
+            return text
+        return f"{text[:longest]} … ({len(text) - longest} more characters are not shown)"
 
     def _fields(self, first: int) -> dict[str, Any]:
         return {
@@ -195,9 +212,7 @@ class _Options(pydantic.BaseModel):
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise ProgramError(
-                f"the options of a declared react cannot be used: {where}: {first['msg']}"
-            ) from None
+            raise ProgramError(f"the options of a declared react cannot be used: {where}: {first['msg']}") from None
 
 
 def _by_name(tools: list[Tool]) -> dict[str, Tool]:

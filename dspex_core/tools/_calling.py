@@ -36,13 +36,22 @@ async def call_function(function: Callable[..., Any], args: dict[str, Any], *, t
 
 def as_text(value: Any) -> str:
     """A result as a model reads it: text as it is, everything structured as JSON."""
-    if isinstance(value, str):
-        return value
     try:
-        plain = to_jsonable_python(value, fallback=str, bytes_mode="base64")
+        plain = value if isinstance(value, str) else to_jsonable_python(value, fallback=str, bytes_mode="base64")
     except (PydanticSerializationError, ValueError, RecursionError):
-        return str(value)
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+        plain = str(value)
+    text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    # Half a character, as in the name of a strange file, can be sent nowhere.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def described(error: BaseException) -> str:
+    """What a tool raised, as a model reads it: the error's class and its text."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - an error of a user's own, whose text is an error itself
+        said = ""
+    return as_text(f"{type(error).__name__}: {said}".removesuffix(": "))
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -59,6 +68,9 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
             return
         try:
             result.set_result(context.run(work))
+        except StopIteration as error:
+            # No future can hold one; a coroutine would turn it into this, too.
+            result.set_exception(RuntimeError(f"StopIteration: {error}".rstrip(": ")))
         except BaseException as error:  # noqa: BLE001 - handed to the caller as it is
             result.set_exception(error)
 

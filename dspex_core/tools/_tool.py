@@ -1,3 +1,4 @@
+import asyncio
 import re
 import sys
 import uuid
@@ -12,7 +13,7 @@ from dspex_core.redaction import redacted
 from dspex_core.references import CodeReference, import_code, reference_to
 from dspex_core.seam import ToolResult
 from dspex_core.tools._arguments import KEY_PARAMETER, Arguments, check_names, written_in
-from dspex_core.tools._calling import as_text, call_function
+from dspex_core.tools._calling import as_text, call_function, described
 from dspex_core.tools._docstring import read_docstring
 
 _NAME = re.compile(r"[\w.-]{1,128}")
@@ -75,8 +76,8 @@ class Tool:
         if not callable(function):
             raise ToolError(f"a tool is made of a function, not of {function!r}")
         self.name = _checked_name(name or _name_of(function))
-        described, descriptions = read_docstring(_docstring_of(function))
-        self.desc = described if desc is None else desc
+        summary, descriptions = read_docstring(_docstring_of(function))
+        self.desc = summary if desc is None else desc
         self.timeout_seconds = _checked_timeout(self.name, timeout_seconds)
         arguments = Arguments(function, self.name, descriptions)
         self.parameters: dict[str, Any] = _with_overrides(self.name, arguments.schema, args or {})
@@ -150,7 +151,7 @@ class Tool:
             timeout_seconds=self.timeout_seconds,
         )
 
-    async def __call__(self, **args: Any) -> Any:
+    async def __call__(self, /, **args: Any) -> Any:
         """What the function returns for these arguments.
 
         Raises:
@@ -170,10 +171,15 @@ class Tool:
         try:
             return ToolResult(text=redacted(as_text(await self._call(args, idempotency_key=idempotency_key))))
         except (ToolError, ToolFailedError) as error:
-            return ToolResult(text=redacted(f"{self.name} failed: {error}"), failed=True)
+            return self._failed(as_text(str(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool may raise anything
-            said = f"{self.name} failed: {type(error).__name__}: {error}".rstrip(": ")
-            return ToolResult(text=redacted(said), failed=True)
+            return self._failed(described(error))
+        except asyncio.CancelledError:
+            # Either whoever waits for this gives up, or something within the tool was cancelled.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self._failed("it was cancelled")
 
     def describe(self) -> str:
         """The tool in one line for a model: its name, what it does, and the schema of its arguments."""
@@ -186,6 +192,9 @@ class Tool:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A tool never changes, and what its function holds, such as a connection, is meant to be this one.
         return self
+
+    def _failed(self, reason: str) -> ToolResult:
+        return ToolResult(text=redacted(f"{self.name} failed: {reason}"), failed=True)
 
     async def _call(self, args: dict[str, Any], *, idempotency_key: str | None) -> Any:
         function, arguments = self._at_hand()

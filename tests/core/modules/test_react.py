@@ -119,7 +119,6 @@ def forgetful(most_steps, seen):
 async def test_the_oldest_steps_go_when_the_context_is_full_and_the_prediction_has_all(start_model, desk):
     seen = []
     agent = ReAct(FIELDS, [desk.lookup])
-    agent.tools["lookup"] = Tool(desk.lookup, name="lookup")
     with using(lm=lm_of(start_model(forgetful(3, seen)))):
         prediction = await agent(question="?")
     assert prediction.answer == "done"
@@ -128,6 +127,26 @@ async def test_the_oldest_steps_go_when_the_context_is_full_and_the_prediction_h
     assert seen[3] == ["observation_0", "observation_1", "observation_2"]
     assert seen[4] == ["observation_1", "observation_2", "observation_3"]
     assert seen[-1][-1] == "observation_6"
+
+
+async def test_an_observation_that_alone_fills_the_context_is_cut(start_model):
+    def read() -> str:
+        return "word " * 10_000
+
+    def answer(messages):
+        asked = messages[-1]["content"]
+        if len(asked) > 8_000:
+            return web.json_response(TOO_LONG, status=400)
+        if "`[[ ## reasoning ## ]]`" in asked:
+            return written(reasoning="-", answer=asked.partition("… (")[2].partition(")")[0])
+        return written(
+            next_thought="-", next_tool_name="finish" if "observation_0" in asked else "read", next_tool_args="{}"
+        )
+
+    with using(lm=lm_of(start_model(answer))):
+        prediction = await ReAct(FIELDS, [read])(question="?")
+    assert prediction.trajectory["observation_0"] == "word " * 10_000
+    assert prediction.answer == "43750 more characters are not shown"
 
 
 async def test_a_context_that_holds_no_step_at_all_is_said(start_model, desk):

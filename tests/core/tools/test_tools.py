@@ -145,6 +145,46 @@ async def test_whatever_a_tool_raises_becomes_words():
         await Tool(fail)(error="other")
 
 
+async def test_the_strangest_errors_become_words_too():
+    class MuteError(Exception):
+        def __str__(self):
+            raise ValueError("no words")
+
+    def stop() -> None:
+        next(iter(()))
+
+    def mute() -> None:
+        raise MuteError
+
+    async def cancelled() -> None:
+        await asyncio.wait_for(asyncio.shield(asyncio.get_running_loop().create_task(give_up())), None)
+
+    async def give_up() -> None:
+        raise asyncio.CancelledError
+
+    assert (await Tool(stop).invoke({})).text == "stop failed: RuntimeError: StopIteration"
+    assert (await Tool(mute).invoke({})).text == "mute failed: MuteError"
+    assert (await Tool(cancelled).invoke({})).text == "cancelled failed: it was cancelled"
+
+
+async def test_a_caller_that_gives_up_cancels_the_tool():
+    waiting, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    call = asyncio.create_task(Tool(hang).invoke({}))
+    await waiting.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert cancelled.is_set()
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -154,6 +194,7 @@ async def test_whatever_a_tool_raises_becomes_words():
         ([Place(name="Ålesund", north=62.5)], '[{"name": "Ålesund", "north": 62.5}]'),
         (b"\xff\xfe", "__4="),
         (Ellipsis, "Ellipsis"),
+        ("half \ud83d", "half ?"),
     ],
 )
 async def test_a_result_is_text(value, text):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from dspex_core.errors import DatasetError
+from dspex_core.retrieval._extra import require
 from dspex_core.retrieval._folder import damaged, read_index, write_index
 from dspex_core.retrieval._passages import Source, passages_of
 from dspex_core.retrieval._ranking import best, checked_k
@@ -29,6 +30,7 @@ class BM25Index:
         b: How much a passage's length counts, 0 to 1.
 
     Raises:
+        ConfigurationError: If bm25s is not installed.
         DatasetError: If there is no text to search, a source holds none, or two have the same id.
 
     Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond"; computed by bm25s
@@ -44,6 +46,7 @@ class BM25Index:
         k1: float = 1.5,
         b: float = 0.75,
     ) -> None:
+        require("bm25s")
         import bm25s  # noqa: PLC0415 - comes with dspex[retrieval]
 
         self._passages = passages_of(sources, text_field=text_field, id_field=id_field)
@@ -81,6 +84,7 @@ class BM25Index:
         Raises:
             RetrievalError: If there is none, or it is damaged.
         """
+        require("bm25s")
         import bm25s  # noqa: PLC0415 - comes with dspex[retrieval]
 
         facts, passages = read_index(folder, KIND)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dspex_core.errors import ConfigurationError, LMMalformedResponseError
 from dspex_core.home import home
 from dspex_core.lm import DiskStore, OpenAIEndpoint, cost_usd, lm_config, retrying
+from dspex_core.retrieval._extra import require
 from dspex_core.seam import LMConfig, add_usage
 from dspex_core.usage import Usage
 
@@ -47,7 +48,7 @@ class Embedder:
         concurrency: Most calls in flight at once.
 
     Raises:
-        ConfigurationError: If an option does not fit.
+        ConfigurationError: If an option does not fit, or numpy is not installed.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Embedder:
         timeout_seconds: float = 60.0,
         concurrency: int = 8,
     ) -> None:
+        require("numpy")
         if batch_size < 1 or (dimensions is not None and dimensions < 1):
             raise ConfigurationError(f"Embedder {model!r}: batch_size and dimensions must be 1 or more")
         self._config: LMConfig = lm_config(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from dspex_core.errors import RetrievalError
 from dspex_core.retrieval._embedder import Embedder
+from dspex_core.retrieval._extra import require
 from dspex_core.retrieval._folder import damaged, read_index, write_index
 from dspex_core.retrieval._passages import Source, passages_of
 from dspex_core.retrieval._ranking import best, checked_k
@@ -112,6 +113,7 @@ class EmbeddingIndex:
         Raises:
             RetrievalError: If there is none, it is damaged, or its embedder is not known.
         """
+        require("numpy")
         import numpy as np  # noqa: PLC0415 - comes with dspex[retrieval]
 
         facts, passages = read_index(folder, KIND)

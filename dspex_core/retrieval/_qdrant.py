@@ -11,6 +11,7 @@ from dspex_core.errors import RetrievalError
 from dspex_core.lm import retrying
 from dspex_core.redaction import keep_secret, redacted
 from dspex_core.retrieval._embedding_index import Embeds
+from dspex_core.retrieval._extra import require
 from dspex_core.retrieval._passages import Source, passages_of
 from dspex_core.retrieval._ranking import checked_k
 from dspex_core.seam import Passage
@@ -41,6 +42,9 @@ class QdrantIndex:
         location: URL of a server, a folder, or ":memory:".
         api_key: The server's key, if not in QDRANT_API_KEY.
         timeout_seconds: Longest wait for one answer of a server.
+
+    Raises:
+        ConfigurationError: If qdrant-client is not installed.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class QdrantIndex:
         api_key: str | None = None,
         timeout_seconds: float = 30.0,
     ) -> None:
+        require("qdrant_client")
         self._collection = collection
         self._embedder = embedder
         self._location = str(location)

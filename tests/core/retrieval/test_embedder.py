@@ -115,9 +115,7 @@ async def test_a_body_that_holds_no_vectors_is_tried_again_and_then_named(backgr
         return web.json_response(body)
 
     async with embedding_server(answer) as base_url:
-        with pytest.raises(
-            LMMalformedResponseError, match=r"fake-embedding: (an answer without )?embeddings"
-        ):
+        with pytest.raises(LMMalformedResponseError, match=r"fake-embedding: (an answer without )?embeddings"):
             await Embedder("openai/fake-embedding", api_base=base_url).embed(["a"])
 
 

@@ -143,7 +143,7 @@ async def apply_metric(
         elif inspect.iscoroutinefunction(metric):
             verdict = await metric(example, prediction, trace)
         else:
-            verdict = await asyncio.to_thread(metric, example, prediction, trace)
+            verdict = await asyncio.to_thread(_called, metric, example, prediction, trace)
         if inspect.isawaitable(verdict):
             verdict = await verdict
         return score_of(verdict, metric)
@@ -154,6 +154,14 @@ async def apply_metric(
     except Exception as error:
         name = getattr(metric, "__name__", str(metric))
         raise MetricError(f"metric {name} failed on row {row}: {describe(error)}") from error
+
+
+def _called(metric: Metric, example: Example, prediction: Prediction, trace: list[TraceStep] | None) -> Any:
+    try:
+        return metric(example, prediction, trace)
+    except StopIteration as error:
+        # No future can hold one, so whoever waits for the thread would wait for ever.
+        raise RuntimeError(f"StopIteration: {error}".rstrip(": ")) from error
 
 
 def summary_of(results: Iterable[RowResult]) -> Evaluation:

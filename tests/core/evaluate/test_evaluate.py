@@ -179,6 +179,14 @@ async def test_a_metric_that_returns_no_score_is_named_with_the_row(returned):
         await Evaluate(rows("a", "b"), odd)(echo)
 
 
+async def test_a_metric_that_runs_out_of_an_iterator_ends_the_evaluation_too(model):
+    def exhausted(example, prediction, trace=None):
+        return next(iter(()))
+
+    with using(lm=lm_of(model)), pytest.raises(MetricError, match="exhausted failed on row 0: .*StopIteration"):
+        await asyncio.wait_for(Evaluate(rows("a"), exhausted)(ECHO), timeout=20)
+
+
 async def test_a_metric_that_raises_is_named_with_the_row_and_the_reason():
     def broken(example, prediction, trace=None):
         return prediction.label == example.team

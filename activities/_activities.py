@@ -67,7 +67,7 @@ class Activities:
         self._datasets = DatasetReader(store)
         self._trust = trust
         self._lms: dict[LMConfig, LM] = {}
-        self._turns: dict[LMConfig, asyncio.Semaphore] = {}
+        self._turns: dict[tuple[LMConfig, int], asyncio.Semaphore] = {}
         self._retrievers = Retrievers(trust=self._trust)
 
     @activity.defn(name=EVALUATE_CHUNK)
@@ -190,9 +190,10 @@ class Activities:
 
         Chunks that all run at once all end at once: nobody sees progress, and a kill finds all of them unfinished.
         """
-        if lm not in self._turns:
-            self._turns[lm] = asyncio.Semaphore(-(-lm.concurrency // rows) + 1)
-        return self._turns[lm]
+        turns = self._turns.get((lm, rows))
+        if turns is None:
+            turns = self._turns[lm, rows] = asyncio.Semaphore(-(-lm.concurrency // rows) + 1)
+        return turns
 
     def _program(self, outline: ProgramOutline) -> Module:
         return build_program(outline.structure, trust=self._trust).with_state(outline.state)

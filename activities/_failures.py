@@ -5,7 +5,17 @@ from typing import TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from dspex_core.errors import ArtifactError, DSPExError, LMError, RetrievalError
+from dspex_core.errors import (
+    ArtifactError,
+    ArtifactMissingError,
+    CodeMissingError,
+    ConfigurationError,
+    DSPExError,
+    LMError,
+    MetricError,
+    RetrievalError,
+    TrustError,
+)
 from dspex_core.evaluate import describe
 from dspex_core.redaction import redacted
 from dspex_core.seam import Payer, paying
@@ -13,6 +23,10 @@ from dspex_core.seam import Payer, paying
 T = TypeVar("T")
 
 TRIES_OF_UNKNOWN_ERRORS = 5
+TRIES_OF_UNFIT_WORKERS = 30
+SECONDS_UNTIL_ANOTHER_WORKER = 0.4
+UNFIT_WORKER = (TrustError, ConfigurationError, CodeMissingError)
+"""What one worker lacks, such as a key or a trusted package, and another one may have."""
 
 
 async def reported(work: Callable[[], Awaitable[T]]) -> T:
@@ -30,10 +44,12 @@ async def reported(work: Callable[[], Awaitable[T]]) -> T:
             return await work()
     except DSPExError as error:
         wait = error.retry_after if isinstance(error, LMError) else None
+        if isinstance(error, UNFIT_WORKER):
+            wait = SECONDS_UNTIL_ANOTHER_WORKER
         raise ApplicationError(
             redacted(str(error)),
             type=type(error).__name__,
-            non_retryable=not is_curable(error),
+            non_retryable=not is_curable(error, tries=info.attempt),
             next_retry_delay=timedelta(seconds=wait) if wait else None,
         ) from None
     except Exception as error:  # noqa: BLE001 - a user's code may raise anything
@@ -45,6 +61,13 @@ async def reported(work: Callable[[], Awaitable[T]]) -> T:
         ) from None
 
 
-def is_curable(error: DSPExError) -> bool:
-    """Whether the same work may succeed later without anyone changing anything."""
+def is_curable(error: DSPExError, *, tries: int) -> bool:
+    """Whether the same work may succeed later, here or on another worker, without anyone changing anything."""
+    if isinstance(error, UNFIT_WORKER):
+        return tries < TRIES_OF_UNFIT_WORKERS
+    if isinstance(error, MetricError):
+        # A metric that returned no score will do so again; one that raised may have met a failing service.
+        return error.__cause__ is not None and tries < TRIES_OF_UNKNOWN_ERRORS
+    if isinstance(error, ArtifactMissingError):
+        return False
     return isinstance(error, ArtifactError) or (isinstance(error, (LMError, RetrievalError)) and error.retryable)

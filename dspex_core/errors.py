@@ -5,6 +5,7 @@ DSPExError
 │   ├── SignatureError        a signature cannot be built from this
 │   ├── DatasetError          a data file cannot be read, or its rows do not fit the signature
 │   ├── ProgramError          a program file or program reference cannot be loaded
+│   │   └── CodeMissingError    code that a program, a metric or a tool names cannot be imported here
 │   ├── UnknownNameError      no metric, optimizer, module … of that name; names the nearest
 │   ├── ConfigurationError    a setting, an API key or an LM is missing or contradicts another
 │   ├── ToolError             a function cannot be a tool, or a tool was called with arguments that do not fit
@@ -25,7 +26,8 @@ DSPExError
 ├── MetricError               a metric raised, or returned something that is no score
 ├── EvaluationError           an evaluation cannot give a score
 ├── TrustError                a worker was asked to import code that it was not told to trust
-├── ArtifactError             an artifact is missing or is not what its digest says
+├── ArtifactError             the artifact store cannot be used
+│   └── ArtifactMissingError    it works, and does not hold what was asked for
 ├── ServerSetupError          no Temporal server could be found, downloaded or built
 └── RunError                  a durable run
     ├── RunNotFoundError      no run of that id
@@ -54,6 +56,10 @@ class DatasetError(InputError):
 
 class ProgramError(InputError):
     """A program file or program reference cannot be loaded."""
+
+
+class CodeMissingError(ProgramError):
+    """The module or attribute that a reference names cannot be imported here."""
 
 
 class UnknownNameError(InputError):
@@ -207,7 +213,11 @@ class TrustError(DSPExError):
 
 
 class ArtifactError(DSPExError):
-    """An artifact is missing from the store, or is not what its digest says."""
+    """The artifact store cannot be written to or read from."""
+
+
+class ArtifactMissingError(ArtifactError):
+    """The store works, and does not hold what was asked for, or holds something else under its digest."""
 
 
 class ServerSetupError(DSPExError):

@@ -84,6 +84,17 @@ class UsageAdded(_Event):
     usage: Usage
 
 
+class RunHeldUp(_Event):
+    """Something keeps a durable run from going on; it is tried again until it works.
+
+    Attributes:
+        reason: What it is.
+    """
+
+    type: Literal["run_held_up"] = "run_held_up"
+    reason: str
+
+
 class OptimizerFinished(_Event):
     """A compile ended with a result."""
 
@@ -99,7 +110,14 @@ class EventsLost(_Event):
 
 
 Event = Annotated[
-    OptimizerStarted | PhaseStarted | RowsEvaluated | CandidateEvaluated | UsageAdded | OptimizerFinished | EventsLost,
+    OptimizerStarted
+    | PhaseStarted
+    | RowsEvaluated
+    | CandidateEvaluated
+    | UsageAdded
+    | RunHeldUp
+    | OptimizerFinished
+    | EventsLost,
     Field(discriminator="type"),
 ]
 

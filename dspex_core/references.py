@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from dspex_core.errors import ProgramError, TrustError
+from dspex_core.errors import CodeMissingError, ProgramError, TrustError
 
 
 class CodeReference(BaseModel):
@@ -69,18 +69,19 @@ def import_code(reference: CodeReference, *, trust: Collection[str] | None, what
     module_name, _, attribute = reference.path.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
+        digest = _source_digest(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ProgramError(f"{what} {reference.path!r} cannot be imported: {error}") from None
+        raise CodeMissingError(f"{what} {reference.path!r} cannot be imported: {error}") from None
     except Exception as error:  # noqa: BLE001 - a user's module may fail in any way while it is imported
         raise ProgramError(
             f"{what} {reference.path!r}: its module failed to import: {type(error).__name__}: {error}"
         ) from None
-    if reference.source_digest and _source_digest(module_name) != reference.source_digest:
+    if reference.source_digest and digest != reference.source_digest:
         raise TrustError(
             f"the {what} {reference.path} differs between the process that started the run and this worker: "
-            "bring both to the same version"
+            "bring both to the same version, and start the worker again"
         )
     return found
 
@@ -103,8 +104,19 @@ def require_trust(reference: CodeReference, *, trust: Collection[str] | None, wh
         )
 
 
+_digests: dict[str, tuple[int, str]] = {}
+"""By module name: which module object the digest is of, and the digest."""
+
+
 def _source_digest(module_name: str) -> str:
-    source = getattr(sys.modules.get(module_name), "__file__", None)
-    if not source or not source.endswith(".py"):
-        return ""
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    """Digest of the source that a module was imported from, taken when it is first asked for: right after its import.
+
+    A file that is edited later does not change what this process runs, so it must not change the digest either.
+    """
+    module = sys.modules.get(module_name)
+    known = _digests.get(module_name)
+    if known is None or known[0] != id(module):
+        source = getattr(module, "__file__", None) or ""
+        digest = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source.endswith(".py") else ""
+        known = _digests[module_name] = (id(module), digest)
+    return known[1]

@@ -1,7 +1,10 @@
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError, FailureError
 
+from dspex_core.errors import DSPExError
+from dspex_core.evaluate import describe
 from dspex_core.modules import build_program
-from dspex_core.programs import DeclaredProgram
+from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.requests import RUN_PROGRAM, ProgramAnswer, RunProgram
 from dspex_core.seam import scoped_runtime
 
@@ -23,15 +26,27 @@ class ProgramRun:
     @workflow.run
     async def run(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002 - Temporal's word for it
         """Run the program on its inputs."""
-        structure = input.program.structure
-        if isinstance(structure, DeclaredProgram):
-            program = build_program(structure, trust=(), import_tools=False).with_state(input.program.state)
-            with scoped_runtime(WorkflowRuntime(input.lm)):
-                prediction = await program(**input.inputs)
-            return ProgramAnswer(outputs=prediction.to_dict(), usage=prediction.usage)
+        if _is_built_in(input.program.structure):
+            return await self._run_here(input)
         return await workflow.execute_activity(
             RUN_PROGRAM,
             RunProgram(program=input.program, lm=input.lm, inputs=input.inputs),
             result_type=ProgramAnswer,
             **activity_options(),
         )
+
+    async def _run_here(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
+        program = build_program(input.program.structure, trust=(), import_tools=False).with_state(input.program.state)
+        try:
+            with scoped_runtime(WorkflowRuntime(input.lm)):
+                prediction = await program(**input.inputs)
+        except (DSPExError, FailureError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a value of the wrong type may raise
+            # Inputs are a user's and may be of any type; Temporal would try what any other error ends again, for ever.
+            raise ApplicationError(describe(error), type=type(error).__name__, non_retryable=True) from None
+        return ProgramAnswer(outputs=prediction.to_dict(), usage=prediction.usage)
+
+
+def _is_built_in(structure: ProgramReference) -> bool:
+    return isinstance(structure, DeclaredProgram) and all(_is_built_in(part) for part in structure.parts)

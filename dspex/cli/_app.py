@@ -34,11 +34,11 @@ def demo(as_json: AsJson = False) -> None:  # noqa: FBT002 - a flag
 
 
 @app.command()
-def up() -> None:
+def up(trust: Trust = None) -> None:
     """Run a Temporal dev server and a worker in this terminal; Ctrl-C ends both in order."""
     from dspex.cli._up import run_up  # noqa: PLC0415
 
-    run(run_up())
+    run(run_up(trust=trust or []))
 
 
 @app.command(name="compile")
@@ -73,12 +73,14 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
         optimizer_options,
         read_task,
         ready_lm,
+        refuse_contradictions,
         trusted_packages,
     )
     from dspex_core.metrics import metric_reference  # noqa: PLC0415
     from dspex_core.optimizers import optimizer_named  # noqa: PLC0415
 
     async def work() -> None:
+        refuse_contradictions(in_process=in_process, detach=detach, resume=resume, output=output)
         chosen = optimizer_named(optimizer).from_options(optimizer_options(settings or [], metric=metric, seed=seed))
         metric_reference(metric)
         options = TaskOptions(train, val, inputs, outputs, instructions, signature, program, module, seed)
@@ -152,7 +154,7 @@ def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002
 
 @app.command(name="fake-provider")
 def fake_provider(
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
     latency_ms: Annotated[float, typer.Option(help="How long every answer takes.")] = 0.0,
     fault_rate: Annotated[float, typer.Option(help="Share of requests that meet a fault.")] = 0.0,
     fault_kinds: Annotated[str, typer.Option(help="Kinds of fault.")] = "429,500,drop,malformed,slow",

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import platform
 import shutil
@@ -10,7 +11,7 @@ from dspex.cli._shell import FAILED, tell, tell_json
 from dspex.client import Client
 from dspex.devserver import configured_server, running_dev_server
 from dspex_core.artifacts import ArtifactStore
-from dspex_core.errors import DSPExError, ServerUnavailableError
+from dspex_core.errors import DSPExError
 from dspex_core.home import home
 
 _PACKAGES = ("temporalio", "pydantic", "openai", "diskcache", "obstore", "structlog")
@@ -84,8 +85,10 @@ async def _artifacts() -> Finding:
 
 
 def _temporal_command() -> Finding:
-    cached = home() / "bin" / "temporal"
-    found = shutil.which("temporal") or (str(cached) if cached.exists() else None)
+    found = shutil.which("temporal")
+    with contextlib.suppress(DSPExError):
+        cached = home() / "bin" / "temporal"
+        found = found or (str(cached) if cached.exists() else None)
     if found:
         return Finding("temporal command", ok=True, found=found)
     how = "the first `dspex up` or `make demo` downloads or builds it"
@@ -100,7 +103,7 @@ async def _server() -> list[Finding]:
             return [Finding("Temporal server", ok=None, found="none is running", advice=advice)]
         client = await Client.connect(server)
         working = await client.has_worker()
-    except ServerUnavailableError as error:
+    except DSPExError as error:
         return [Finding("Temporal server", ok=False, found=str(error))]
     found = Finding(
         "Temporal server", ok=True, found=f"{server.address} ({server.origin}), namespace {server.namespace}"

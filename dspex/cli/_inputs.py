@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from dspex_core.datasets import hold_out, label_values, read_rows, require_columns
 from dspex_core.errors import ConfigurationError, DatasetError, InputError, ProgramError, SignatureError
 from dspex_core.lm import LM
@@ -17,7 +19,7 @@ from dspex_core.modules import Module, build_program, module_named
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
 from dspex_core.references import reference_to
-from dspex_core.signature import FieldSpec, Signature, SignatureSpec, signature_of
+from dspex_core.signature import FieldSpec, Signature, SignatureSpec, signature_of, type_adapter
 
 _REACH_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
@@ -67,11 +69,12 @@ def read_task(options: TaskOptions) -> Task:
         signature, inputs, outputs = _signature(options, rows)
         program = (build or module_named(options.module))(signature)
     columns = inputs | outputs
-    require_columns(rows, columns.values(), path=options.train)
+    taken = _signature_within(program)
+    _require_fit(rows, taken, columns, path=options.train)
     if val_rows is None:
         rows, val_rows = hold_out(rows, seed=options.seed)
     else:
-        require_columns(val_rows, columns.values(), path=options.val or "")
+        _require_fit(val_rows, taken, columns, path=options.val or "")
     return Task(program, examples_of(rows, inputs, outputs), examples_of(val_rows, inputs, outputs))
 
 
@@ -146,9 +149,12 @@ def program_inputs(program: Module, given: Sequence[str]) -> dict[str, Any]:
     fields = _signature_within(program).input_fields
     inputs: dict[str, Any] = {}
     for argument in given:
-        name, equals, value = argument.partition("=")
+        column, equals, value = argument.partition("=")
         if not equals:
             raise ConfigurationError(f"{argument!r}: write name=value, for instance {next(iter(fields))}='…'")
+        name = _field_name(column)
+        if name in inputs:
+            raise ConfigurationError(f"input {column!r} is given twice")
         is_text = name not in fields or fields[name].annotation is str
         inputs[name] = value if is_text else _value(value)
     return inputs
@@ -167,6 +173,21 @@ def require_writable(path: str) -> None:
         raise ProgramError(f"cannot write the program to {path}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
         raise ProgramError(f"cannot write the program to {path}: the folder {target.parent} cannot be written to")
+
+
+def refuse_contradictions(*, in_process: bool, detach: bool, resume: bool, output: str | None) -> None:
+    """Refuse options of `compile` that cannot both be heeded.
+
+    Raises:
+        ConfigurationError: Naming the two.
+    """
+    if in_process and (detach or resume):
+        other = "--detach" if detach else "--resume"
+        raise ConfigurationError(
+            f"--in-process and {other} exclude each other: only a durable run can be left or resumed"
+        )
+    if detach and output is not None:
+        raise ConfigurationError("--detach and -o exclude each other: save the program later, with `dspex runs export`")
 
 
 def trusted_packages(*paths: str | None) -> list[str]:
@@ -220,6 +241,23 @@ def _columns(given: str | None, flag: str) -> dict[str, str]:
     if not columns:
         raise ConfigurationError(f"{flag} is missing: name the column, or several with commas between them")
     return {_field_name(column): column for column in columns}
+
+
+def _require_fit(
+    rows: Sequence[dict[str, Any]], signature: type[Signature], columns: dict[str, str], *, path: str
+) -> None:
+    """Refuse rows without the columns, or with values that no field of that type can hold."""
+    require_columns(rows, columns.values(), path=path)
+    for field, column in columns.items():
+        if field not in signature.model_fields or signature.model_fields[field].annotation is str:
+            continue
+        fits = type_adapter(signature, field)
+        for number, row in enumerate(rows, start=1):
+            try:
+                fits.validate_python(row[column])
+            except ValidationError as error:
+                reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+                raise DatasetError(f"{path}: row {number}, column {column!r}: {row[column]!r:.80}: {reason}") from None
 
 
 def _field_name(column: str) -> str:

@@ -1,6 +1,7 @@
 from dspex.cli._inputs import dataset_for, program_inputs, ready_lm
 from dspex.cli._progress import usage_line
 from dspex.cli._shell import say, tell, tell_json
+from dspex_core.errors import EvaluationError
 from dspex_core.evaluate import Evaluate
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module
@@ -25,11 +26,15 @@ async def evaluate_program(path: str, data: str, *, metric: str, lm: LMChoice, a
         errors = [{"row": row.row, "error": row.error} for row in result.errors]
         document = {"score": result.score, "rows": len(result.rows), "errors": errors, **result.usage.model_dump()}
         tell_json(document)
+        if len(result.errors) == len(result.rows):
+            raise EvaluationError("the program failed on every row")
         return
     tell(f"score  {result.score:.2f} %  ({len(result.rows)} rows, {len(result.errors)} with errors)")
     tell(f"took   {usage_line(result.usage)}")
     for row in result.errors[:_ERRORS_TOLD]:
         say(f"row {row.row}: {row.error}")
+    if len(result.errors) == len(result.rows):
+        raise EvaluationError("the program failed on every row")
 
 
 async def predict_once(path: str, given: list[str], *, lm: LMChoice, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dspex.cli._shell import say
-from dspex_core.events import CandidateEvaluated, Event, PhaseStarted
+from dspex_core.events import CandidateEvaluated, Event, PhaseStarted, RunHeldUp
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
 
@@ -58,7 +58,9 @@ class ProgressView:
         before, self._progress = self._progress, self._progress.after(event)
         if self._progress.phase != before.phase:
             self._phase_began = time.monotonic()
-        if self._live is None:
+        if isinstance(event, RunHeldUp):
+            self.say(event.reason)
+        elif self._live is None:
             line = _plain(event, self._progress, before)
             if line:
                 say(line)

@@ -12,6 +12,9 @@ from dspex.client import Client
 from dspex_core.errors import RunConflictError
 from dspex_core.programs import ProgramFile, write_program
 
+_PIPE_WIDTH = 240
+"""Columns of a table that nobody looks at on a screen: enough to cut nothing."""
+
 
 async def list_runs(*, as_json: bool) -> None:
     """Tell the compiles on the server."""
@@ -30,7 +33,10 @@ async def list_runs(*, as_json: bool) -> None:
         score = "" if run.score is None else f"{run.score:.2f}"
         started = datetime.fromisoformat(run.started).astimezone().strftime("%m-%d %H:%M")
         table.add_row(run.id, run.status, run.optimizer, score, started, run.phase or "")
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    console.print(table)
 
 
 async def show_run(run_id: str, *, as_json: bool) -> None:

@@ -3,9 +3,9 @@ from dspex.devserver import server
 from dspex.worker import WorkerProcess
 
 
-async def run_up() -> None:
+async def run_up(*, trust: list[str]) -> None:
     """Run the server (unless one is configured) and a worker until told to stop."""
-    async with server(say) as found, WorkerProcess(found, say=say):
+    async with server(say) as found, WorkerProcess(found, trust=trust, say=say):
         say(f"Temporal server  {found.address}")
         if found.web_ui:
             say(f"Web UI           {found.web_ui}")

@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 
 from dspex import settings
 from dspex._rooms import workflows
-from dspex.client._run import Connection, Run, failure_of, optimizer_name, rpc_error
+from dspex.client._run import Connection, Run, failure_of, optimizer_name, patiently, rpc_error
 from dspex.client._status import Status, status_of
 from dspex.devserver import Server, configured_server, connect_options, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
@@ -276,20 +276,25 @@ class Client:
                 static_summary=summary,
             )
         except WorkflowAlreadyStartedError:
-            status = await Run(self._connection, run_id).status()
-            if status.status in ("queued", "running"):
+            there = await self._connection.temporal.get_workflow_handle(run_id).describe()
+            if there.workflow_type != kind:
+                raise RunConflictError(
+                    f"the id {run_id!r} is taken by a {there.workflow_type}: choose another"
+                ) from None
+            status = status_of(there.status)
+            if status == "running":
                 return True
-            raise RunConflictError(
-                f"a run {run_id!r} has ended already ({status.status}): choose another id, or resume it "
-                "(--resume, or resume=True) to go on from everything it finished"
-            ) from None
+            hint = ""
+            if kind in COMPILE_TYPES:
+                hint = ", or resume it (--resume, or resume=True) to go on from everything it finished"
+            raise RunConflictError(f"a run {run_id!r} has ended already ({status}): choose another id{hint}") from None
         except RPCError as error:
             raise rpc_error(error, run_id) from None
         return False
 
     async def _result(self, run_id: str, kind: type[Any]) -> Any:
         try:
-            return await self._connection.temporal.get_workflow_handle(run_id, result_type=kind).result()
+            return await patiently(self._connection.temporal.get_workflow_handle(run_id, result_type=kind).result)
         except WorkflowFailureError as error:
             raise RunFailedError(f"run {run_id} {failure_of(error)}") from None
         except RPCError as error:

@@ -21,7 +21,15 @@ from dspex._rooms import workflows
 from dspex.client._status import RunStatus, status_of
 from dspex.devserver import Server, web_ui_link
 from dspex_core.errors import RunError, RunFailedError, RunNotFoundError, ServerUnavailableError
-from dspex_core.events import CandidateEvaluated, Event, OptimizerFinished, PhaseStarted, RowsEvaluated, UsageAdded
+from dspex_core.events import (
+    CandidateEvaluated,
+    Event,
+    OptimizerFinished,
+    PhaseStarted,
+    RowsEvaluated,
+    RunHeldUp,
+    UsageAdded,
+)
 from dspex_core.modules import Module, build_program
 from dspex_core.optimizers import OPTIMIZERS, CompileResult
 from dspex_core.progress import Progress
@@ -92,7 +100,7 @@ class Run:
         """The result as it was written down, for which no code of the program's is needed. Raises as `result` does."""
         handle = self._connection.temporal.get_workflow_handle(self.id, result_type=workflows.CompileOutput)
         try:
-            return await _patiently(handle.result)
+            return await patiently(handle.result)
         except WorkflowFailureError as error:
             raise RunFailedError(f"run {self.id} {failure_of(error)}") from None
         except RPCError as error:
@@ -105,7 +113,7 @@ class Run:
             RunNotFoundError: If there is no run of this id.
         """
         try:
-            description = await _patiently(self._handle.describe)
+            description = await patiently(self._handle.describe)
         except RPCError as error:
             raise rpc_error(error, self.id) from None
         status = status_of(description.status)
@@ -118,7 +126,7 @@ class Run:
             seconds=_seconds(description),
             web_ui=self.web_ui,
         )
-        return await self._with_progress(known)
+        return await self._with_progress(known.model_copy(update={"note": trouble_of(description)}))
 
     async def events(self) -> AsyncIterator[Event]:
         """What happens from now on, until the run ends; first the candidates scored so far.
@@ -126,9 +134,12 @@ class Run:
         Raises:
             RunNotFoundError: If there is no run of this id.
         """
-        before = Progress()
+        before, note = Progress(), None
         while True:
             status = await self.status()
+            if status.note is not None and status.note != note:
+                yield RunHeldUp(reason=status.note)
+            note = status.note
             if status.progress is not None:
                 for event in _between(before, status.progress):
                     yield event
@@ -143,10 +154,11 @@ class Run:
         if known.status == "failed":
             return known.model_copy(update={"failure": await self._failure()})
         try:
-            progress = await self._progress(known)
+            progress, note = await self._progress(known)
         except RunError as error:
             return known.model_copy(update={"note": str(error)})
         update: dict[str, Any] = {
+            "note": note or known.note,
             "progress": progress,
             "score": progress.best_score,
             "baseline_score": progress.baseline_score,
@@ -154,22 +166,24 @@ class Run:
         }
         return known.model_copy(update=update)
 
-    async def _progress(self, known: RunStatus) -> Progress:
+    async def _progress(self, known: RunStatus) -> tuple[Progress, str | None]:
+        """The progress, and what holds up the evaluation under way."""
         if known.status == "completed":
             # Its result tells all, and takes no worker to read.
-            return _finished(known.optimizer, await self.output())
+            return _finished(known.optimizer, await self.output()), None
         answer = await self._query(self._handle, workflows.CompileStatus)
         if answer.evaluation_id is None or known.status != "running":
-            return answer.progress
+            return answer.progress, None
         return await self._with_rows(answer.progress, answer.evaluation_id)
 
-    async def _with_rows(self, progress: Progress, evaluation_id: str) -> Progress:
+    async def _with_rows(self, progress: Progress, evaluation_id: str) -> tuple[Progress, str | None]:
         try:
             handle = self._connection.temporal.get_workflow_handle(evaluation_id)
             rows = await self._query(handle, workflows.EvaluationStatus)
-        except RunError:
-            return progress  # the evaluation has not begun, or has just ended
-        return progress.after(RowsEvaluated(rows=rows.rows_done, score=rows.score, usage=rows.usage))
+            note = trouble_of(await handle.describe())
+        except (RunError, RPCError):
+            return progress, None  # the evaluation has not begun, or has just ended
+        return progress.after(RowsEvaluated(rows=rows.rows_done, score=rows.score, usage=rows.usage)), note
 
     async def _query(self, handle: WorkflowHandle[Any, Any], kind: type[Any]) -> Any:
         try:
@@ -179,13 +193,13 @@ class Run:
 
     async def _failure(self) -> str:
         try:
-            await _patiently(self._handle.result)
+            await patiently(self._handle.result)
         except WorkflowFailureError as error:
             return failure_of(error)
         return ""
 
 
-async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     """Ask again while the server is away: the run is safe there, and a server that was killed comes back."""
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, RPCError) and error.status in _AWAY),
@@ -208,6 +222,14 @@ def rpc_error(error: RPCError, run_id: str) -> RunError | ServerUnavailableError
     if error.status is RPCStatusCode.UNAVAILABLE:
         return ServerUnavailableError(f"the Temporal server no longer answers: {error.message}")
     return RunError(f"run {run_id}: {error.message}")
+
+
+def trouble_of(description: WorkflowExecutionDescription) -> str | None:
+    """What a workflow's activities failed of last, while they are tried again."""
+    for pending in description.raw_description.pending_activities:
+        if pending.attempt > 1 and pending.last_failure.message:
+            return f"trying again (attempt {pending.attempt}) after: {pending.last_failure.message}"
+    return None
 
 
 def failure_of(error: BaseException) -> str:

@@ -25,7 +25,7 @@ class RunStatus(BaseModel):
     Attributes:
         id: The run's id, which is its workflow's.
         status: What it is doing, in a word.
-        optimizer: Class name of its optimizer.
+        optimizer: Registered name of its optimizer.
         progress: Phase, rows, candidates; None while no worker answers.
         score: Best score so far in percent.
         baseline_score: Score of the program as it was given.
@@ -33,6 +33,7 @@ class RunStatus(BaseModel):
         seconds: Since it was started, until now or its end.
         web_ui: Its page in Temporal's Web UI.
         failure: Why it failed.
+        parked_reason: What a parked run waits for.
         note: What keeps it from being known better, for instance that no worker is there.
     """
 

@@ -1,9 +1,11 @@
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any, cast
 
+from temporalio.client import Client
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import WorkflowRunner
+from temporalio.worker import WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from dspex import settings
@@ -16,10 +18,12 @@ PASSED_THROUGH = ("dspex_core", "pydantic", "pydantic_core", "annotated_types")
 
 
 class DSPExPlugin(SimplePlugin):
-    """Everything DSPEx needs of a Temporal client or worker, in one line.
+    """Everything DSPEx needs of a Temporal worker, in one line.
 
-        client = await Client.connect(address, plugins=[DSPExPlugin()])
         worker = Worker(client, task_queue="mine", plugins=[DSPExPlugin(trust=["my_app"])], …)
+
+    On a client it makes payloads readable, and works for every worker made with that client; one given to the worker
+    itself wins over it.
 
     Args:
         trust: Packages that programs and metrics may be imported from; built-in ones need none.
@@ -40,25 +44,45 @@ class DSPExPlugin(SimplePlugin):
             finally:
                 await shells.close()
 
+        self._converter = data_converter(store)
+        self._shells: list[Callable[..., Any]] = [
+            shells.evaluate_chunk,
+            shells.trace_rows,
+            shells.read_rows,
+            shells.generate,
+            shells.retrieve,
+            shells.call_tool,
+            shells.run_program,
+        ]
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its callables untyped
             "dspex",
-            data_converter=data_converter(store),
+            data_converter=self._converter,
             workflows=workflows.WORKFLOWS,
-            activities=[
-                shells.evaluate_chunk,
-                shells.trace_rows,
-                shells.read_rows,
-                shells.generate,
-                shells.retrieve,
-                shells.call_tool,
-                shells.run_program,
-            ],
+            activities=self._shells,
             workflow_runner=_runner,
             # Any other exception would be retried as a bug of the workflow's code, for ever.
             workflow_failure_exception_types=[DSPExError],
             run_context=closing,
         )
         self.store = store
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Add workflows and activities, in place of those that a plugin on the client has added, and our payloads."""
+        names = {_name_of(shell) for shell in self._shells}
+        given = cast("dict[str, Any]", config)
+        config["activities"] = [other for other in given.get("activities", ()) if _name_of(other) not in names]
+        config["workflows"] = [other for other in given.get("workflows", ()) if other not in workflows.WORKFLOWS]
+        if "client" in config:
+            options = config["client"].config()
+            options["data_converter"] = self._converter
+            config["client"] = Client(**options)
+        return super().configure_worker(config)
+
+
+def _name_of(shell: Callable[..., Any]) -> str | None:
+    """The name under which a function is an activity; None for a team's dynamic one."""
+    definition = getattr(shell, "__temporal_activity_definition", None)
+    return getattr(definition, "name", None)
 
 
 def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:

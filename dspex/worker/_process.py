@@ -66,10 +66,12 @@ class WorkerProcess:
         await self._stop()
 
     async def _start(self) -> None:
-        environment = os.environ | {
-            "TEMPORAL_ADDRESS": self._server.address,
-            "TEMPORAL_NAMESPACE": self._server.namespace,
-        }
+        environment = dict(os.environ)
+        if self._server.origin == "dev server":
+            # Keys and certificates of a configured server are neither the dev server's business nor to its liking.
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
+            environment["TEMPORAL_CONFIG_FILE"] = os.devnull
+        environment |= {"TEMPORAL_ADDRESS": self._server.address, "TEMPORAL_NAMESPACE": self._server.namespace}
         trusted = [argument for package in self._trust for argument in ("--trust", package)]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,

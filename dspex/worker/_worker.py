@@ -15,7 +15,8 @@ from dspex_core.errors import ServerUnavailableError
 GRACE_SECONDS = 20.0
 """How long a worker that was told to stop lets its activities finish."""
 
-CONCURRENT_ACTIVITIES = 64
+CONCURRENT_ACTIVITIES = 200
+"""More than a few runs ask for at once: chunks wait in the worker for their turn, and must keep out nothing else."""
 STICKY_SECONDS = 3.0
 
 

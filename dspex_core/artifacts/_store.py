@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from dspex_core.errors import ArtifactError, ConfigurationError
+from dspex_core.errors import ArtifactError, ArtifactMissingError, ConfigurationError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -43,18 +43,21 @@ class ArtifactStore:
         """Bytes kept earlier.
 
         Raises:
-            ArtifactError: If there are none, or they are not what the digest says.
+            ArtifactMissingError: If there are none, or they are not what the digest says.
+            ArtifactError: If the store cannot be read.
         """
         try:
             content = bytes(await (await self._store.get_async(_path(digest))).bytes_async())
         except FileNotFoundError:
-            raise ArtifactError(
+            raise ArtifactMissingError(
                 f"artifact {digest} is not in {self._url}: do client and workers share one DSPEX_ARTIFACTS?"
             ) from None
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise ArtifactError(f"cannot read from the artifact store {self._url}: {_reason(error)}") from None
         if hashlib.sha256(content).hexdigest() != digest:
-            raise ArtifactError(f"artifact {digest} in {self._url} has been altered: delete it and start the run again")
+            raise ArtifactMissingError(
+                f"artifact {digest} in {self._url} has been altered: delete it and start the run again"
+            )
         return content
 
 

@@ -113,7 +113,7 @@ async def evaluate_row(
             return RowResult(row=index, score=score, error=describe(error), usage=meter.usage)
         try:
             score = await apply_metric(metric, example, prediction, row=index)
-        except LMError as error:
+        except (LMError, RetrievalError) as error:
             if not _may_be_recorded(error, on_outage):
                 raise
             outputs = prediction.to_dict()
@@ -147,7 +147,7 @@ async def apply_metric(
         if inspect.isawaitable(verdict):
             verdict = await verdict
         return score_of(verdict, metric)
-    except (ConfigurationError, LMError):
+    except (ConfigurationError, LMError, RetrievalError):
         raise
     except MetricError as error:
         raise MetricError(f"row {row}: {error}") from None

@@ -2,12 +2,15 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import diskcache
 
 SIZE_LIMIT_BYTES = 8 * 1024**3
 
+# Threads of their own: an answer that waited behind a user's slow metric would be lost with its process.
+_writers = ThreadPoolExecutor(4, thread_name_prefix="dspex-disk")
 _log = logging.getLogger(__name__)
 _ERRORS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
 
@@ -46,7 +49,7 @@ class DiskStore:
     async def put(self, values: Mapping[str, str | bytes]) -> None:
         """Keep values. They are on disk when this returns."""
         if self._store is not None:
-            await asyncio.to_thread(self._set, self._store, values)
+            await asyncio.get_running_loop().run_in_executor(_writers, self._set, self._store, values)
 
     def warn(self, error: Exception) -> None:
         """Log that something kept here cannot be used."""

@@ -119,7 +119,10 @@ class OpenAIEndpoint:
         status = error.status_code
         if status in (401, 403):
             return self.error(LMAuthenticationError, f"the API key was rejected: check {KEY_VARIABLE}", status=status)
-        kinds: dict[int, type[LMError]] = {404: LMNotFoundError, 429: LMRateLimitError}
+        if status == 404:  # noqa: PLR2004 - HTTP
+            hint = f"check the model's name and the address {self.url} (it usually ends in /v1)"
+            return self.error(LMNotFoundError, f"{_detail(error)}; {hint}", status=status)
+        kinds: dict[int, type[LMError]] = {429: LMRateLimitError}
         fallback = LMProviderError if status >= 500 or status in _RETRIED else LMRequestError  # noqa: PLR2004 - HTTP
         if status in (400, 413) and _TOO_LONG.search(f"{error.code or ''} {_detail(error)}"):
             fallback = LMContextLengthError

@@ -24,7 +24,10 @@ def _is_retryable(error: BaseException) -> bool:
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """What the provider asks for, or else a random share of a doubling delay (AWS's "full jitter")."""
+    """What the provider asks for and, so that not all come back at once, a random share of a doubling delay.
+
+    Source: "full jitter" in AWS's architecture blog, "Exponential Backoff And Jitter".
+    """
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, LMError) else None
-    return asked if asked is not None else _full_jitter(state)
+    return (asked or 0.0) + _full_jitter(state)

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dspex_core.errors import AdapterParseError, InputError
@@ -6,8 +7,8 @@ from dspex_core.modules._module import Module
 from dspex_core.record import Prediction
 from dspex_core.seam import rolled_out
 
-Reward = Callable[[dict[str, Any], Prediction], float]
-"""How good a prediction is, given the inputs; higher is better."""
+Reward = Callable[[dict[str, Any], Prediction], float | Awaitable[float]]
+"""How good a prediction is, given the inputs; higher is better. One that asks a model is async."""
 
 
 class BestOfN(Module):
@@ -47,7 +48,8 @@ class BestOfN(Module):
             except AdapterParseError as error:
                 unread = error
                 continue
-            reward = self.reward(inputs, prediction)
+            verdict = self.reward(inputs, prediction)
+            reward = await verdict if inspect.isawaitable(verdict) else verdict
             if best is None or reward > best[0]:
                 best = (reward, prediction)
             if reward >= self.threshold:

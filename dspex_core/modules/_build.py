@@ -56,7 +56,12 @@ def build_program(reference: ProgramReference, *, trust: Collection[str] | None,
             program.require_trust(trust)
         return program
     found = import_code(reference.code, trust=trust, what="program")
-    program = found() if isinstance(found, type) else found
+    try:
+        program = found() if isinstance(found, type) else found
+    except TypeError as error:
+        raise ProgramError(
+            f"{reference.code.path} cannot be made without arguments ({error}): name an instance of it instead"
+        ) from None
     if not isinstance(program, Module):
         raise ProgramError(f"{reference.code.path} is a {type(program).__name__}, not a Module")
     return copy.deepcopy(program).built_from(reference)

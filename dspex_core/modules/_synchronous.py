@@ -8,11 +8,24 @@ from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
 
+from dspex_core.errors import ProgramError
+
 T = TypeVar("T")
+
+_THREAD = "dspex-run"
 
 
 def run_synchronously(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to completion on a loop in a background thread, under the caller's context, and give the result back."""
+    """Run to completion on a loop in a background thread, under the caller's context, and give the result back.
+
+    Raises:
+        ProgramError: If called from code that such a run is running itself: it would wait for its own thread.
+    """
+    if threading.current_thread().name == _THREAD:
+        coroutine.close()
+        raise ProgramError(
+            "a program that was started with .run() cannot call .run() on its own thread: await it there"
+        )
     result: Future[T] = Future()
     context = contextvars.copy_context()
     loop = _background_loop()
@@ -39,5 +52,5 @@ def run_synchronously(coroutine: Coroutine[Any, Any, T]) -> T:
 def _background_loop() -> asyncio.AbstractEventLoop:
     # One loop for the whole process: connections to a provider live on a loop and are worth keeping.
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="dspex-run", daemon=True).start()
+    threading.Thread(target=loop.run_forever, name=_THREAD, daemon=True).start()
     return loop

@@ -65,6 +65,11 @@ class CompileResult(Generic[P]):
     candidates: tuple[Candidate, ...]
     usage: Usage
 
+    @property
+    def cost(self) -> float | None:
+        """What it cost in US dollars; None if the price of a model is not known."""
+        return self.usage.cost_usd
+
 
 class Search(Generic[P]):
     """One compile under way: what an optimizer may ask for, with the books kept.

@@ -183,7 +183,7 @@ async def test_a_metric_that_runs_out_of_an_iterator_ends_the_evaluation_too(mod
     def exhausted(example, prediction, trace=None):
         return next(iter(()))
 
-    with using(lm=lm_of(model)), pytest.raises(MetricError, match="exhausted failed on row 0: .*StopIteration"):
+    with using(lm=lm_of(model)), pytest.raises(MetricError, match=r"exhausted failed on row 0: .*StopIteration"):
         await asyncio.wait_for(Evaluate(rows("a"), exhausted)(ECHO), timeout=20)
 
 

@@ -126,10 +126,12 @@ def test_a_package_that_is_not_trusted_is_never_imported(tmp_path, their_app, mo
     assert "their_app.programs" not in sys.modules
 
 
-def test_a_worker_refuses_code_that_has_changed_since_and_its_author_may_load_it(tmp_path, their_app):
+def test_a_worker_refuses_code_that_has_changed_since_and_its_author_may_load_it(tmp_path, their_app, monkeypatch):
     their_app.Answer().save(tmp_path / "program.json")
     with (tmp_path / "their_app" / "programs.py").open("a") as source:
         source.write("# changed\n")
+    for name in ("their_app", "their_app.programs"):
+        monkeypatch.delitem(sys.modules, name)  # as in a process that is started later
     structure = read_program(tmp_path / "program.json").structure
     with pytest.raises(TrustError, match=r"their_app\.programs:Answer differs"):
         build_program(structure, trust=["their_app"])

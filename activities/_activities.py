@@ -71,11 +71,11 @@ class Activities:
         self._retrievers = Retrievers(trust=self._trust)
 
     @activity.defn(name=EVALUATE_CHUNK)
-    async def evaluate_chunk(self, request: EvaluateChunk) -> ChunkEvaluation:
+    async def evaluate_chunk(self, request: EvaluateChunk, outline: ProgramOutline) -> ChunkEvaluation:
         """Score a program on a chunk of rows."""
 
         async def work() -> ChunkEvaluation:
-            program = self._program(request.program)
+            program = self._program(outline)
             metric = resolve_metric(request.metric, trust=self._trust)
             indices = range(request.start, request.stop)
             rows = await self._datasets.read(request.dataset, indices)

@@ -23,8 +23,8 @@ from dspex_core.seam import Payer, paying
 T = TypeVar("T")
 
 TRIES_OF_UNKNOWN_ERRORS = 5
-TRIES_OF_UNFIT_WORKERS = 30
-SECONDS_UNTIL_ANOTHER_WORKER = 0.4
+TRIES_OF_UNFIT_WORKERS = 25
+SECONDS_UNTIL_ANOTHER_WORKER = 0.3
 UNFIT_WORKER = (TrustError, ConfigurationError, CodeMissingError)
 """What one worker lacks, such as a key or a trusted package, and another one may have."""
 

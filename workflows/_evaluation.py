@@ -1,6 +1,7 @@
 import asyncio
 
 from temporalio import workflow
+from temporalio.common import RawValue
 
 from dspex_core.evaluate import FAILURES_KEPT
 from dspex_core.requests import EVALUATE_CHUNK, ChunkEvaluation, EvaluateChunk
@@ -21,6 +22,8 @@ class Evaluation:
     def __init__(self, input: EvaluationInput) -> None:  # noqa: A002 - Temporal's word for it
         self._input = input
         self._earlier = input.done or EvaluationOutput()
+        # Written down once: for each of many chunks, large demos would hold the workflow's thread too long.
+        self._program = RawValue(workflow.payload_converter().to_payload(input.program))
         self._chunks: dict[int, ChunkEvaluation] = {}
         self._rows_done = len(self._earlier.scores)
 
@@ -61,7 +64,6 @@ class Evaluation:
 
     async def _evaluate(self, chunk: range) -> ChunkEvaluation:
         request = EvaluateChunk(
-            program=self._input.program,
             metric=self._input.metric,
             lm=self._input.lm,
             dataset=self._input.dataset,
@@ -70,7 +72,7 @@ class Evaluation:
         )
         return await workflow.execute_activity(
             EVALUATE_CHUNK,
-            request,
+            args=[request, self._program],
             result_type=ChunkEvaluation,
             summary=f"rows {chunk.start} to {chunk.stop - 1}",
             **activity_options(),

@@ -25,9 +25,11 @@ class _Value(BaseModel):
 
 
 class EvaluateChunk(_Value):
-    """Score a program on the rows from `start` up to, not including, `stop`."""
+    """Score a program on the rows from `start` up to, not including, `stop`.
 
-    program: ProgramOutline
+    The program is the activity's second argument: with large demos it is large, and the same for every chunk.
+    """
+
     metric: CodeReference
     lm: LMConfig
     dataset: StoredDataset

@@ -6,9 +6,11 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities._failures import TRIES_OF_UNKNOWN_ERRORS, reported
+from activities._failures import TRIES_OF_UNFIT_WORKERS, TRIES_OF_UNKNOWN_ERRORS, reported
 from dspex_core.errors import (
     ArtifactError,
+    ArtifactMissingError,
+    CodeMissingError,
     ConfigurationError,
     LMAuthenticationError,
     LMConnectionError,
@@ -44,13 +46,18 @@ async def test_what_waiting_may_cure_is_tried_again(kind):
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        *(ConfigurationError, LMAuthenticationError, LMNotFoundError, LMRequestError),
-        *(MetricError, ProgramError, TrustError),
-    ],
+    [LMAuthenticationError, LMNotFoundError, LMRequestError, MetricError, ProgramError, ArtifactMissingError],
 )
 async def test_what_waiting_cannot_cure_ends_the_run_at_once(kind):
     assert (await failure_of(kind("never"), attempt=1)).non_retryable
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, TrustError, CodeMissingError])
+async def test_what_one_worker_lacks_another_may_have_so_it_is_tried_soon_again_and_not_for_ever(kind):
+    first = await failure_of(kind("not here"))
+    assert not first.non_retryable
+    assert first.next_retry_delay.total_seconds() < 1
+    assert (await failure_of(kind("not here"), attempt=TRIES_OF_UNFIT_WORKERS)).non_retryable
 
 
 async def test_a_wait_that_the_provider_asks_for_is_kept():

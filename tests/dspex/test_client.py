@@ -185,6 +185,25 @@ async def test_a_worker_of_ones_own_needs_one_line(platform):
         assert (await run.result()).score > 25
 
 
+@pytest.mark.filterwarnings("ignore:The same plugin type")
+async def test_a_worker_may_have_the_plugin_on_itself_alone_or_beside_one_on_its_client(platform, monkeypatch):
+    server = platform.server
+    trusting = DSPExPlugin(trust=["shop_app"])
+    for plugins in ([], [DSPExPlugin()]):
+        queue = f"own-{uuid.uuid4().hex[:8]}"
+        monkeypatch.setenv("DSPEX_TASK_QUEUE", queue)
+        temporal = await TemporalClient.connect(server.address, namespace=server.namespace, plugins=plugins)
+        async with await Client.connect() as client, Worker(temporal, task_queue=queue, plugins=[trusting]):
+            run = await compile_it(client, platform.lm(), LabeledFewShot(metric="shop_app:lenient"))
+            assert (await run.result()).score > 25
+
+
+async def test_what_one_worker_may_not_import_another_does(platform, client):
+    with platform.worker(trust=()):
+        run = await compile_it(client, platform.lm(), LabeledFewShot(metric="shop_app:lenient", seed=7))
+        assert (await run.result()).score > 25
+
+
 async def test_code_of_a_package_that_the_worker_does_not_trust_fails_the_run_and_says_what_to_do(platform):
     async with client_with_own_worker(platform) as client:
         run = await compile_it(client, platform.lm(), LabeledFewShot(metric="shop_app:lenient"))

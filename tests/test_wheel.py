@@ -61,8 +61,8 @@ def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed") / "venv"
     uv = Path(sys.executable).parent / "uv"
     call(uv, "venv", "--python", sys.executable, folder)
-    # The lock decides the versions of what it knows.
-    known = ("--constraint", CHECKOUT / "requirements.lock", "--link-mode", "copy")
+    # The lock decides the versions of what it knows; the machine decides whom it trusts, as it does for pip.
+    known = ("--constraint", CHECKOUT / "requirements.lock", "--link-mode", "copy", "--system-certs")
     call(uv, "pip", "install", "--python", folder, *known, wheel, "llama-index-workflows")
     return Installation(folder)
 

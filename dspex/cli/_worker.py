@@ -22,9 +22,7 @@ async def work_on_runs(*, trust: list[str], processes: int = 1, with_parent: boo
         _stop_with_parent()
     server = await server_in_use()
     if not os.environ.get("OPENAI_API_KEY"):
-        say(
-            "no OPENAI_API_KEY is set here: this worker cannot call openai/… models; set it and start the worker again"
-        )
+        say("no OPENAI_API_KEY is set here: this worker cannot call openai/… models; set it and start the worker again")
     if processes == 1:
         await run_worker(server, trust=trust, say=say)
         return

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dspex_core.seam import Score
     from dspex_core.signature import InputField, OutputField, Signature
     from dspex_core.tools import Tool
+    from dspex_core.types import History, Image, ToolCalls
     from dspex_core.usage import Usage
 
 _HOMES = {
@@ -27,6 +28,8 @@ _HOMES = {
     "Evaluate": "evaluate",
     "EvaluationResult": "evaluate",
     "Example": "record",
+    "History": "types",
+    "Image": "types",
     "InputField": "signature",
     "Module": "modules",
     "OutputField": "signature",
@@ -39,6 +42,7 @@ _HOMES = {
     "Score": "seam",
     "Signature": "signature",
     "Tool": "tools",
+    "ToolCalls": "types",
     "Usage": "usage",
     "configure": "runtime",
     "using": "runtime",
@@ -52,6 +56,8 @@ __all__ = [
     "Evaluate",
     "EvaluationResult",
     "Example",
+    "History",
+    "Image",
     "InputField",
     "Module",
     "OutputField",
@@ -64,6 +70,7 @@ __all__ = [
     "Score",
     "Signature",
     "Tool",
+    "ToolCalls",
     "Usage",
     "configure",
     "events",

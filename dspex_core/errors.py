@@ -3,6 +3,7 @@
 DSPExError
 ├── InputError                what the caller gave cannot be used; nothing was started (exit status 2)
 │   ├── SignatureError        a signature cannot be built from this
+│   ├── FieldValueError       no Image, History or ToolCalls can be made of this
 │   ├── DatasetError          a data file cannot be read, or its rows do not fit the signature
 │   ├── ProgramError          a program file or program reference cannot be loaded
 │   │   └── CodeMissingError    code that a program, a metric or a tool names cannot be imported here
@@ -48,6 +49,13 @@ class InputError(DSPExError):
 
 class SignatureError(InputError):
     """A signature cannot be built from the class, string or JSON given."""
+
+
+class FieldValueError(InputError, ValueError):
+    """No `Image`, `History` or `ToolCalls` can be made of what was given.
+
+    Also a ValueError, so that pydantic counts it among what is wrong with a larger value.
+    """
 
 
 class DatasetError(InputError):

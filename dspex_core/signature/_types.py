@@ -6,6 +6,7 @@ import types
 from typing import Any, Literal, Optional, Union, get_args, get_origin
 
 from dspex_core.errors import SignatureError
+from dspex_core.types import History, Image, ToolCalls
 
 _NAMED: dict[str, Any] = {
     "str": str,
@@ -21,8 +22,10 @@ _NAMED: dict[str, Any] = {
     "date": dt.date,
     "datetime": dt.datetime,
     "time": dt.time,
+    "Image": Image,
+    "History": History,
+    "ToolCalls": ToolCalls,
 }
-_NAMES = {value: name for name, value in _NAMED.items() if isinstance(value, type)}
 _GENERIC: dict[str, Any] = {
     "list": list,
     "List": list,

@@ -154,16 +154,25 @@ def doctor(as_json: AsJson = False) -> None:  # noqa: FBT002
 
 @app.command(name="fake-provider")
 def fake_provider(
+    *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
     latency_ms: Annotated[float, typer.Option(help="How long every answer takes.")] = 0.0,
     fault_rate: Annotated[float, typer.Option(help="Share of requests that meet a fault.")] = 0.0,
     fault_kinds: Annotated[str, typer.Option(help="Kinds of fault.")] = "429,500,drop,malformed,slow",
     seed: Annotated[int, typer.Option(help="Decides which requests meet one.")] = 0,
+    chunk_latency_ms: Annotated[float, typer.Option(help="Pause between two events of a stream.")] = 0.0,
 ) -> None:
     """Serve a fake model that learns from the examples in its prompt, over OpenAI's API."""
     from dspex_core.testing.fake_provider import FakeProvider  # noqa: PLC0415
 
-    provider = FakeProvider(port=port, latency_ms=latency_ms, fault_rate=fault_rate, fault_kinds=fault_kinds, seed=seed)
+    provider = FakeProvider(
+        port=port,
+        latency_ms=latency_ms,
+        fault_rate=fault_rate,
+        fault_kinds=fault_kinds,
+        seed=seed,
+        chunk_latency_ms=chunk_latency_ms,
+    )
     run(provider.serve_forever())
 
 

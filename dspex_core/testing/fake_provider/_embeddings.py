@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.testing.fake_provider import _openai
+from dspex_core.testing.fake_provider._exchange import NOT_JSON, Answer, Mind, Refusal, digest, invalid
 from dspex_core.testing.fake_provider._words import words
 
 DIMENSIONS = 256
@@ -34,27 +35,42 @@ class EmbeddingRequest(BaseModel):
 
 
 @dataclass(frozen=True)
-class EmbeddingCall:
-    """One request, checked, and the digest of its JSON content."""
+class EmbeddingExchange:
+    """One request for embeddings."""
 
-    embedding: EmbeddingRequest
+    request: EmbeddingRequest
     content: bytes
+    stream: bool = False
+
+    def answer(self, mind: Mind, chunk_characters: int) -> Answer:
+        """The vectors, which no mind is needed for."""
+        body, tokens = embeddings(self.request)
+        return Answer(body, prompt_tokens=tokens)
+
+    def malformed(self, *, broken_json: bool) -> bytes:
+        """A body that is cut off, or one without data."""
+        return b'{"object": "list", "data": [{"obj' if broken_json else b'{"object": "list"}'
 
 
-def read_embedding_call(raw: bytes) -> EmbeddingCall | web.Response:
-    """The request in a body, or the refusal of one that cannot be served."""
-    try:
-        body: Any = json.loads(raw)
-        embedding = EmbeddingRequest.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        return _openai.bad_request(f"Invalid request at `{'.'.join(map(str, first['loc']))}`: {first['msg']}.")
-    except ValueError:
-        return _openai.bad_request("The body of your request is not valid JSON.")
-    if not all(embedding.texts()):
-        return _openai.bad_request("Invalid request at `input`: a text is empty.")
-    canonical = json.dumps(["embeddings", body], sort_keys=True, separators=(",", ":"))
-    return EmbeddingCall(embedding, hashlib.blake2b(canonical.encode(), digest_size=16).digest())
+class Embeddings:
+    """The endpoint /v1/embeddings."""
+
+    def read(self, raw: bytes) -> EmbeddingExchange | Refusal:
+        """The request in a body, or why it cannot be served."""
+        try:
+            body: Any = json.loads(raw)
+            request = EmbeddingRequest.model_validate(body)
+        except ValidationError as error:
+            return invalid(error)
+        except ValueError:
+            return NOT_JSON
+        if not all(request.texts()):
+            return Refusal(400, "Invalid request at `input`: a text is empty.", param="input")
+        return EmbeddingExchange(request, digest(["embeddings", body]))
+
+    def refuse(self, refusal: Refusal) -> web.Response:
+        """An error as OpenAI's API answers it."""
+        return _openai.refuse(refusal)
 
 
 def embeddings(request: EmbeddingRequest) -> tuple[bytes, int]:

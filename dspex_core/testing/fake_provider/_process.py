@@ -131,5 +131,7 @@ class FakeProviderProcess(ProviderSettings):
             "api-key": self.api_key,
             "retry-after-seconds": self.retry_after_seconds,
             "slow-seconds": self.slow_seconds,
+            "chunk-characters": self.chunk_characters,
+            "chunk-latency-ms": self.chunk_latency_ms,
         }
         return [f"--{name}={value}" for name, value in values.items() if value is not None]

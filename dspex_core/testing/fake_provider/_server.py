@@ -1,41 +1,29 @@
 import asyncio
-import hashlib
-import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Self
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError
 from dspex_core.testing.fake_provider import _openai
-from dspex_core.testing.fake_provider._embeddings import EmbeddingCall, embeddings, read_embedding_call
+from dspex_core.testing.fake_provider._chat import ChatCompletions
+from dspex_core.testing.fake_provider._embeddings import Embeddings
+from dspex_core.testing.fake_provider._exchange import Api, Call, Exchange, Refusal, Said
 from dspex_core.testing.fake_provider._faults import FaultPlan
 from dspex_core.testing.fake_provider._learner import Sampling, reply
 from dspex_core.testing.fake_provider._prompt import read_conversation
 from dspex_core.testing.fake_provider._script import Script
 from dspex_core.testing.fake_provider._settings import ProviderSettings
 from dspex_core.testing.fake_provider._stats import Ledger, ProviderStats
+from dspex_core.testing.fake_provider._writing import write_body, write_stream
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LARGEST_BODY_BYTES = 64 * 1024 * 1024
 _SLOW_FACTOR = 20
 _CLOSING_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One request, checked, and the digest of its JSON content."""
-
-    chat: _openai.ChatRequest
-    content: bytes
-    salt: str
-
-
-_AnyCall = TypeVar("_AnyCall", _Call, EmbeddingCall)
 
 
 class FakeProvider(ProviderSettings):
@@ -80,8 +68,8 @@ class FakeProvider(ProviderSettings):
             ConfigurationError: The address cannot be listened on.
         """
         app = web.Application(client_max_size=_LARGEST_BODY_BYTES)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_post("/v1/embeddings", self._embeddings)
+        app.router.add_post("/v1/chat/completions", self._at(ChatCompletions()))
+        app.router.add_post("/v1/embeddings", self._at(Embeddings()))
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._serve_stats)
         app.router.add_post("/reset", self._serve_reset)
@@ -130,38 +118,32 @@ class FakeProvider(ProviderSettings):
     ) -> None:
         await self.stop()
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, _read_call, self._answer)
+    def _at(self, api: Api) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._serve(request, api)
 
-    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, read_embedding_call, self._embed)
+        return handle
 
-    async def _serve(
-        self,
-        request: web.Request,
-        read: Callable[[bytes], _AnyCall | web.Response],
-        answer: Callable[[web.Request, _AnyCall], Awaitable[web.StreamResponse]],
-    ) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, api: Api) -> web.StreamResponse:
         self._ledger.requests += 1
-        if refused := self._refused_key(request):
-            return refused
-        call = read(await request.read())
-        if isinstance(call, web.Response):
-            return call
-        self._ledger.note_content(call.content)
+        if refusal := self._refused_key(request):
+            return api.refuse(refusal)
+        exchange = api.read(await request.read())
+        if isinstance(exchange, Refusal):
+            return api.refuse(exchange)
+        self._ledger.note_content(exchange.content)
         if self.capacity is not None and self._ledger.in_flight >= self.capacity:
             self._ledger.faults["capacity"] += 1
-            return _openai.too_many_requests(
-                f"The provider is full: it works on {self.capacity} requests at a time.", self.retry_after_seconds
-            )
+            message = f"The provider is full: it works on {self.capacity} requests at a time."
+            return self._rate_limited(api, message)
         with self._ledger.working():
-            fault = self._plan.next_fault(call.content)
+            fault = self._plan.next_fault(exchange.content)
             if fault is not None:
                 self._ledger.faults[fault] += 1
             await self._wait(fault)
             if fault is not None and fault != "slow":
-                return self._fail(request, call.content, fault)
-            return await answer(request, call)
+                return self._fail(request, api, exchange, fault)
+            return await self._answer(request, exchange)
 
     async def _wait(self, fault: str | None) -> None:
         latency_seconds = self.latency_ms / 1000
@@ -170,50 +152,52 @@ class FakeProvider(ProviderSettings):
         elif latency_seconds:
             await asyncio.sleep(latency_seconds)
 
-    def _fail(self, request: web.Request, content: bytes, fault: str) -> web.Response:
+    def _fail(self, request: web.Request, api: Api, exchange: Exchange, fault: str) -> web.Response:
         if fault == "429":
-            return _openai.too_many_requests("Rate limit reached: try again later.", self.retry_after_seconds)
+            return self._rate_limited(api, "Rate limit reached: try again later.")
         if fault == "500":
-            return _openai.refusal(500, "The server had an error while processing the request.", kind="server_error")
+            return api.refuse(Refusal(500, "The server had an error while processing the request."))
         if fault == "malformed":
-            body = _openai.malformed(content_id=content.hex(), broken_json=bool(content[0] % 2))
+            body = exchange.malformed(broken_json=bool(exchange.content[0] % 2))
             return web.Response(body=body, content_type="application/json")
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
 
-    async def _answer(self, request: web.Request, call: _Call) -> web.StreamResponse:
-        texts = [(message.role, message.text()) for message in call.chat.messages]
-        asked = next((text for role, text in reversed(texts) if role == "user"), "")
-        answer = self._script.answer(asked)
-        if answer is None:
-            answer = reply(read_conversation(texts), Sampling(call.salt, call.chat.temperature or 0.0))
-        prompt_tokens = sum(_openai.tokens(text) for _, text in texts)
-        body, completion_tokens = _openai.completion(
-            content_id=call.content.hex(), model=call.chat.model, answer=answer, prompt_tokens=prompt_tokens
+    def _rate_limited(self, api: Api, message: str) -> web.Response:
+        response = api.refuse(Refusal(429, message, code="rate_limit_exceeded"))
+        response.headers["Retry-After"] = f"{self.retry_after_seconds:g}"
+        return response
+
+    async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+        answer = exchange.answer(self._think, self.chunk_characters)
+        if exchange.stream:
+            response = await write_stream(request, answer, self._ledger, chunk_seconds=self.chunk_latency_ms / 1000)
+        else:
+            response = await write_body(request, answer.body)
+        self._ledger.note_answer(
+            exchange.content, prompt_tokens=answer.prompt_tokens, completion_tokens=answer.completion_tokens
         )
-        response = web.Response(body=body, content_type="application/json")
-        await _write_wholly(request, response)
-        self._ledger.note_answer(call.content, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
         return response
 
-    async def _embed(self, request: web.Request, call: EmbeddingCall) -> web.StreamResponse:
-        body, tokens = embeddings(call.embedding)
-        response = web.Response(body=body, content_type="application/json")
-        await _write_wholly(request, response)
-        self._ledger.note_answer(call.content, prompt_tokens=tokens, completion_tokens=0)
-        return response
+    def _think(self, call: Call) -> Said:
+        scripted = self._script.answer(call.asked())
+        if scripted is not None:
+            return Said(scripted)
+        return Said(reply(read_conversation(call.turns), Sampling(call.salt, call.temperature)))
 
-    def _refused_key(self, request: web.Request) -> web.Response | None:
+    def _refused_key(self, request: web.Request) -> Refusal | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            return _openai.unauthorized(key_sent=False)
+            return Refusal(401, "You didn't provide an API key: send it as `Authorization: Bearer YOUR_KEY`.")
         if self.api_key is not None and token != self.api_key:
-            return _openai.unauthorized(key_sent=True)
+            message = "Incorrect API key provided: send the one that this provider was started with."
+            return Refusal(401, message, code="invalid_api_key")
         return None
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        return self._refused_key(request) or _openai.model_list()
+        refusal = self._refused_key(request)
+        return _openai.model_list() if refusal is None else _openai.refuse(refusal)
 
     async def _serve_stats(self, _request: web.Request) -> web.StreamResponse:
         return web.json_response(text=self.stats().model_dump_json())
@@ -226,38 +210,8 @@ class FakeProvider(ProviderSettings):
         try:
             self._script = Script.read(await request.read())
         except ConfigurationError as error:
-            return _openai.bad_request(str(error))
+            return _openai.refuse(Refusal(400, str(error)))
         return web.json_response({"rules": len(self._script.rules)})
-
-
-async def _write_wholly(request: web.Request, response: web.Response) -> None:
-    """Return once the operating system has every byte of the response; raise ConnectionError if the client has gone."""
-    transport = request.transport
-    if transport is None:
-        raise ConnectionResetError("the client has gone")
-    cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=0)
-    await response.prepare(request)
-    await response.write_eof()
-    if transport.is_closing():
-        raise ConnectionResetError("the client has gone")
-
-
-def _read_call(raw: bytes) -> _Call | web.Response:
-    try:
-        body: Any = json.loads(raw)
-        chat = _openai.ChatRequest.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        return _openai.bad_request(f"Invalid request at `{'.'.join(map(str, first['loc']))}`: {first['msg']}.")
-    except ValueError:
-        return _openai.bad_request("The body of your request is not valid JSON.")
-    if chat.stream:
-        return _openai.bad_request("`stream` is not served: leave it out or set it to false.")
-    if chat.n not in (None, 1):
-        return _openai.bad_request("`n` above 1 is not served: send the request once per answer.")
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    salt = json.dumps({key: value for key, value in body.items() if key != "messages"}, sort_keys=True)
-    return _Call(chat, hashlib.blake2b(canonical.encode(), digest_size=16).digest(), salt)
 
 
 def _print_line(line: str) -> None:

@@ -22,6 +22,8 @@ class ProviderSettings:
         api_key: The one bearer token accepted; None accepts any, but one must be sent.
         retry_after_seconds: What a 429 asks the client to wait.
         slow_seconds: The least that the fault `slow` takes; it takes twenty times the latency if that is more.
+        chunk_characters: Characters of text in each event of a stream.
+        chunk_latency_ms: Milliseconds between two events of a stream.
         script: What to say instead of what the model would: rules as `ScriptRule` or dicts of its fields, of which the
             first that fits answers. Where none fits, the model does.
 
@@ -40,6 +42,8 @@ class ProviderSettings:
     api_key: str | None = field(default=None, repr=False)
     retry_after_seconds: float = 1.0
     slow_seconds: float = 2.0
+    chunk_characters: int = 8
+    chunk_latency_ms: float = 0.0
     script: Sequence[ScriptRule | dict[str, Any]] = ()
 
     def __post_init__(self) -> None:
@@ -47,8 +51,10 @@ class ProviderSettings:
         self.fault_kinds = known_fault_kinds(self.fault_kinds)
         if not 0 <= self.fault_rate <= 1:
             raise ConfigurationError(f"fault_rate is {self.fault_rate}: it is a share of the attempts, from 0 to 1")
-        for name in ("latency_ms", "retry_after_seconds", "slow_seconds"):
+        for name in ("latency_ms", "retry_after_seconds", "slow_seconds", "chunk_latency_ms"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: give 0 or more")
+        if self.chunk_characters < 1:
+            raise ConfigurationError(f"chunk_characters is {self.chunk_characters}: give 1 or more")
         if self.capacity is not None and self.capacity < 1:
             raise ConfigurationError(f"capacity is {self.capacity}: give 1 or more, or None for no limit")

@@ -1,3 +1,4 @@
+import asyncio
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ class ProviderStats(BaseModel):
         faults: How many of each kind were dealt out; `capacity` counts the 429s of a full provider.
         prompt_tokens: Tokens of the answered requests' messages (four characters are a token).
         completion_tokens: Tokens of their answers.
+        streams: Answers that began to be streamed.
+        chunks: Events of streams that the operating system has taken, those of unfinished streams included.
+        cancelled: Streams whose client went away before their end.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,6 +36,9 @@ class ProviderStats(BaseModel):
     faults: dict[str, int] = {}
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    streams: int = 0
+    chunks: int = 0
+    cancelled: int = 0
 
 
 @dataclass
@@ -45,6 +52,9 @@ class Ledger:
     answered: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    streams: int = 0
+    chunks: int = 0
+    cancelled: int = 0
     faults: Counter[str] = field(default_factory=Counter[str])
     _seen: set[bytes] = field(default_factory=set[bytes])
     _answered_contents: set[bytes] = field(default_factory=set[bytes])
@@ -71,6 +81,16 @@ class Ledger:
         finally:
             self.in_flight -= 1
 
+    @contextmanager
+    def streaming(self) -> Generator[None]:
+        """One more stream; cancelled if the block is left because the client has gone."""
+        self.streams += 1
+        try:
+            yield
+        except (ConnectionError, asyncio.CancelledError):
+            self.cancelled += 1
+            raise
+
     def reset(self) -> None:
         """Count from zero again; requests still in flight go on counting as such."""
         in_flight = self.in_flight
@@ -89,4 +109,7 @@ class Ledger:
             faults=dict(self.faults),
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
+            streams=self.streams,
+            chunks=self.chunks,
+            cancelled=self.cancelled,
         )

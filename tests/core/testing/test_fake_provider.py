@@ -37,7 +37,7 @@ async def test_a_prompt_without_fields_gets_a_sentence_back(provider, http):
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"stream": True}, "stream"), ({"n": 2}, "`n`"), ({"messages": []}, "messages"), ({"model": None}, "model")],
+    [({"stream_options": {}}, "stream"), ({"n": 2}, "`n`"), ({"messages": []}, "messages"), ({"model": None}, "model")],
 )
 async def test_what_is_not_served_is_refused_by_name(provider, http, change, named):
     status, raw = await post(http, provider, prompt("hello") | change)

@@ -11,7 +11,18 @@ if TYPE_CHECKING:
     from dspex_core.errors import DSPExError
     from dspex_core.evaluate import Evaluate, EvaluationResult
     from dspex_core.lm import LM
-    from dspex_core.modules import BestOfN, ChainOfThought, Module, Parallel, Pipeline, Predict, ReAct, Retrieve
+    from dspex_core.modules import (
+        BestOfN,
+        ChainOfThought,
+        Module,
+        MultiChainComparison,
+        Parallel,
+        Pipeline,
+        Predict,
+        ReAct,
+        Refine,
+        Retrieve,
+    )
     from dspex_core.record import Example, Prediction
     from dspex_core.runtime import configure, using
     from dspex_core.seam import Score
@@ -32,12 +43,14 @@ _HOMES = {
     "Image": "types",
     "InputField": "signature",
     "Module": "modules",
+    "MultiChainComparison": "modules",
     "OutputField": "signature",
     "Parallel": "modules",
     "Pipeline": "modules",
     "Predict": "modules",
     "Prediction": "record",
     "ReAct": "modules",
+    "Refine": "modules",
     "Retrieve": "modules",
     "Score": "seam",
     "Signature": "signature",
@@ -60,12 +73,14 @@ __all__ = [
     "Image",
     "InputField",
     "Module",
+    "MultiChainComparison",
     "OutputField",
     "Parallel",
     "Pipeline",
     "Predict",
     "Prediction",
     "ReAct",
+    "Refine",
     "Retrieve",
     "Score",
     "Signature",

@@ -187,7 +187,7 @@ def test_every_room_has_a_facade():
 INTERFACE = {
     "dspex_core": [
         "Signature", "InputField", "OutputField", "Example", "Prediction", "Module", "Predict", "ChainOfThought", "LM",
-        "Score", "Evaluate", "configure", "using", "events", "Retrieve",
+        "Score", "Evaluate", "configure", "using", "events", "Retrieve", "BestOfN", "Refine", "MultiChainComparison",
     ],
     "dspex_core.optimizers": ["LabeledFewShot", "BootstrapFewShot"],
     "dspex_core.testing": ["FakeProvider", "FakeProviderProcess"],

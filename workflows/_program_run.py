@@ -3,8 +3,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from dspex_core.errors import DSPExError
 from dspex_core.evaluate import describe
-from dspex_core.modules import build_program
-from dspex_core.programs import DeclaredProgram, ProgramReference
+from dspex_core.modules import build_program, is_deterministic
 from dspex_core.requests import RUN_PROGRAM, ProgramAnswer, RunProgram
 from dspex_core.seam import scoped_runtime
 
@@ -19,14 +18,14 @@ PROGRAM_RUN = "ProgramRun"
 class ProgramRun:
     """Runs a program once.
 
-    Built-in modules run in the workflow, each model call an activity of its own; a user's own class runs in one
-    activity, where no rule of determinism touches it.
+    Built-in modules run in the workflow, each model call an activity of its own; a user's own class, or a module that
+    calls a function of a user's, runs in one activity, where no rule of determinism touches it.
     """
 
     @workflow.run
     async def run(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002 - Temporal's word for it
         """Run the program on its inputs."""
-        if _is_built_in(input.program.structure):
+        if is_deterministic(input.program.structure):
             return await self._run_here(input)
         return await workflow.execute_activity(
             RUN_PROGRAM,
@@ -46,7 +45,3 @@ class ProgramRun:
             # Inputs are a user's and may be of any type; Temporal would try what any other error ends again, for ever.
             raise ApplicationError(describe(error), type=type(error).__name__, non_retryable=True) from None
         return ProgramAnswer(outputs=prediction.to_dict(), usage=prediction.usage)
-
-
-def _is_built_in(structure: ProgramReference) -> bool:
-    return isinstance(structure, DeclaredProgram) and all(_is_built_in(part) for part in structure.parts)

@@ -10,6 +10,7 @@ from dspex_core.metrics import is_built_in, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
 from dspex_core.seam import Evaluation, Metric, Score, TraceStep, metered
+from dspex_core.synchronous import in_thread
 from dspex_core.usage import Usage
 
 FAILURES_KEPT = 5
@@ -143,7 +144,7 @@ async def apply_metric(
         elif inspect.iscoroutinefunction(metric):
             verdict = await metric(example, prediction, trace)
         else:
-            verdict = await asyncio.to_thread(_called, metric, example, prediction, trace)
+            verdict = await in_thread(lambda: metric(example, prediction, trace))
         if inspect.isawaitable(verdict):
             verdict = await verdict
         return score_of(verdict, metric)
@@ -154,14 +155,6 @@ async def apply_metric(
     except Exception as error:
         name = getattr(metric, "__name__", str(metric))
         raise MetricError(f"metric {name} failed on row {row}: {describe(error)}") from error
-
-
-def _called(metric: Metric, example: Example, prediction: Prediction, trace: list[TraceStep] | None) -> Any:
-    try:
-        return metric(example, prediction, trace)
-    except StopIteration as error:
-        # No future can hold one, so whoever waits for the thread would wait for ever.
-        raise RuntimeError(f"StopIteration: {error}".rstrip(": ")) from error
 
 
 def summary_of(results: Iterable[RowResult]) -> Evaluation:

@@ -1,12 +1,14 @@
 """Modules: the steps that programs are made of."""
 
 from dspex_core.modules._best_of_n import BestOfN
-from dspex_core.modules._build import MODULES, build_program, module_named
+from dspex_core.modules._build import MODULES, build_program, is_deterministic, module_named
 from dspex_core.modules._module import Module
+from dspex_core.modules._multi_chain_comparison import MultiChainComparison
 from dspex_core.modules._parallel import Parallel
 from dspex_core.modules._pipeline import Pipeline
 from dspex_core.modules._predict import ChainOfThought, Predict
 from dspex_core.modules._react import ReAct
+from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
 
 __all__ = [
@@ -14,11 +16,14 @@ __all__ = [
     "BestOfN",
     "ChainOfThought",
     "Module",
+    "MultiChainComparison",
     "Parallel",
     "Pipeline",
     "Predict",
     "ReAct",
+    "Refine",
     "Retrieve",
     "build_program",
+    "is_deterministic",
     "module_named",
 ]

@@ -3,10 +3,13 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from dspex_core.errors import ProgramError, UnknownNameError
+from dspex_core.modules._best_of_n import BestOfN
 from dspex_core.modules._module import Module
+from dspex_core.modules._multi_chain_comparison import MultiChainComparison
 from dspex_core.modules._pipeline import Pipeline
 from dspex_core.modules._predict import ChainOfThought, Predict
 from dspex_core.modules._react import ReAct
+from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.references import import_code
@@ -19,10 +22,16 @@ Build = Callable[[ProgramReference], Module]
 
 # One line makes a module declarable: it can then be saved, and sent to a worker, without any code of a user's.
 _BUILDERS: dict[str, Callable[[DeclaredProgram, Build], Module]] = {
+    "best_of_n": BestOfN.from_declaration,
+    "multi_chain_comparison": lambda declared, _: MultiChainComparison.from_declaration(declared),
     "react": lambda declared, build: ReAct.from_declaration(declared),  # noqa: ARG005 - it has no parts
     "retrieve": lambda declared, _: Retrieve.from_options(declared.options),
     "pipeline": lambda declared, build: Pipeline([build(part) for part in declared.parts]),
+    "refine": Refine.from_declaration,
 }
+
+_CALLS_USERS_CODE = frozenset({"best_of_n", "refine"})
+"""Modules that call a function of a user's where they run, and so where no rule of determinism holds."""
 
 
 def module_named(name: str) -> Callable[[Any], Module]:
@@ -52,6 +61,8 @@ def build_program(reference: ProgramReference, *, trust: Collection[str] | None,
         program = _declared(reference, lambda part: build_program(part, trust=trust, import_tools=import_tools))
         if import_tools and isinstance(program, ReAct):
             program.import_tools(trust)
+        if import_tools and isinstance(program, BestOfN):
+            program.import_reward(trust)
         if import_tools and isinstance(program, Retrieve):
             program.require_trust(trust)
         return program
@@ -65,6 +76,18 @@ def build_program(reference: ProgramReference, *, trust: Collection[str] | None,
     if not isinstance(program, Module):
         raise ProgramError(f"{reference.code.path} is a {type(program).__name__}, not a Module")
     return copy.deepcopy(program).built_from(reference)
+
+
+def is_deterministic(reference: ProgramReference) -> bool:
+    """Whether a workflow can run the program itself: it is made of built-in modules, and none calls code of a user's.
+
+    Tools and retrievers are no such code: the workflow has its activities call them.
+    """
+    return (
+        isinstance(reference, DeclaredProgram)
+        and reference.module not in _CALLS_USERS_CODE
+        and all(is_deterministic(part) for part in reference.parts)
+    )
 
 
 def _declared(declared: DeclaredProgram, build: Build) -> Module:

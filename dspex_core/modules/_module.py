@@ -1,17 +1,17 @@
 import copy
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from dspex_core.errors import ProgramError
 from dspex_core.modules._bounded import bounded
-from dspex_core.modules._synchronous import run_synchronously
 from dspex_core.programs import ImportedProgram, ProgramFile, ProgramReference, read_program, write_program
 from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference, reference_to
 from dspex_core.seam import ConfiguredLM, LMConfig, ProgramState, configuration_of, metered
+from dspex_core.synchronous import in_thread, run_synchronously
 
 if TYPE_CHECKING:
     from dspex_core.modules._pipeline import Pipeline
@@ -29,9 +29,17 @@ class Module:
         async def forward(self, question):
             found = await self.search(question=question)
             return await self.answer(question=question, query=found.query)
+
+    `forward` may be an ordinary `def`, too: it then runs in a thread, where it may block, and calls its parts with
+    `.run(…)` instead of awaiting them.
     """
 
     _built_from: ProgramReference | None = None
+    _is_async = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._is_async = inspect.iscoroutinefunction(cls.forward)
 
     async def forward(self, **inputs: Any) -> Prediction:
         """What the module does with its inputs; a subclass defines it, with parameters of its own."""
@@ -47,17 +55,27 @@ class Module:
             The prediction, with what it took in `.usage`.
 
         Raises:
-            ProgramError: If `forward` is not `async`, or returns something else than a Prediction.
+            ProgramError: If `forward` returns something else than a Prediction.
         """
         with metered() as meter:
-            answer: Any = self.forward(**inputs)
-            if not inspect.isawaitable(answer):
-                raise ProgramError(f"{type(self).__name__}.forward must be defined with `async def`")
-            prediction = await answer
+            prediction: Any = await (self.forward(**inputs) if self._is_async else self._forward_in_thread(inputs))
         if not isinstance(prediction, Prediction):
             kind = type(prediction).__name__
             raise ProgramError(f"{type(self).__name__}.forward returned a {kind}, not a Prediction")
         return prediction.with_usage(meter.usage)
+
+    async def _forward_in_thread(self, inputs: dict[str, Any]) -> Any:
+        forward = cast("Callable[..., Any]", self.forward)
+        try:
+            answer = await in_thread(partial(forward, **inputs))
+        except AttributeError as error:
+            if not str(error).startswith(_UNAWAITED):
+                raise
+            raise ProgramError(
+                f"{type(self).__name__}.forward is a plain `def`: call its parts with .run(…) there, or make it "
+                f"`async def` and await them ({error})"
+            ) from error
+        return await answer if inspect.isawaitable(answer) else answer
 
     def input_names(self) -> dict[str, bool] | None:
         """The inputs that the module takes, each with whether it must be given; None if it takes any."""
@@ -187,6 +205,9 @@ class Module:
             structure = ImportedProgram(code=reference_to(unchecked.path, what="program"))
             return built.built_from(structure).with_state(file.state)
         return build_program(structure, trust=trust).with_state(file.state)
+
+
+_UNAWAITED = "'coroutine' object has no attribute"
 
 
 def _stages(module: Module) -> Sequence[Module]:

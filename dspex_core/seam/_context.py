@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,8 @@ _trace: ContextVar[list[TraceStep] | None] = ContextVar("dspex_trace", default=N
 _rollout: ContextVar[int] = ContextVar("dspex_rollout", default=0)
 _payer: ContextVar["Payer | None"] = ContextVar("dspex_payer", default=None)
 _meters: ContextVar[tuple["UsageMeter", ...]] = ContextVar("dspex_usage_meters", default=())
+
+_adding = threading.Lock()
 
 ROLLOUTS_WITHIN = 1_000
 """Samples that one sample may take within itself without meeting another's."""
@@ -141,5 +144,8 @@ def metered() -> Generator[UsageMeter]:
 
 def add_usage(usage: Usage) -> None:
     """Add a call's usage to every meter in force."""
-    for meter in _meters.get():
-        meter.usage = meter.usage + usage
+    meters = _meters.get()
+    # A program's calls may be made in several threads at once, and an addition takes more than one step.
+    with _adding:
+        for meter in meters:
+            meter.usage = meter.usage + usage

@@ -1,16 +1,14 @@
 import asyncio
-import contextvars
 import inspect
 import json
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from dspex_core.errors import ToolFailedError
+from dspex_core.synchronous import in_thread
 
 
 async def call_function(function: Callable[..., Any], args: dict[str, Any], *, timeout_seconds: float | None) -> Any:
@@ -26,7 +24,7 @@ async def call_function(function: Callable[..., Any], args: dict[str, Any], *, t
         async with limit:
             if _is_async(function):
                 return await function(**args)
-            value = await _in_thread(partial(function, **args))
+            value = await in_thread(partial(function, **args))
             return await value if inspect.isawaitable(value) else value
     except TimeoutError:
         if not limit.expired():
@@ -56,23 +54,3 @@ def described(error: BaseException) -> str:
 
 def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - looks at how it is defined, not whether
-
-
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    # Not asyncio's pool: it has few threads, and a tool that hangs would keep one of them, and the process from ending.
-    result: Future[Any] = Future()
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        if not result.set_running_or_notify_cancel():
-            return
-        try:
-            result.set_result(context.run(work))
-        except StopIteration as error:
-            # No future can hold one; a coroutine would turn it into this, too.
-            result.set_exception(RuntimeError(f"StopIteration: {error}".rstrip(": ")))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller as it is
-            result.set_exception(error)
-
-    threading.Thread(target=run, name="dspex-tool", daemon=True).start()
-    return await asyncio.wrap_future(result)

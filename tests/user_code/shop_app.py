@@ -37,3 +37,15 @@ def handbook():
             {"id": "bug", "text": "Bug reports say which button, page or screen crashes, hangs or shows an error."},
         ]
     )
+
+
+class PlainRouter(Router):
+    """The same router as ordinary synchronous code."""
+
+    def forward(self, text):
+        summary = self.summary.run(text=text)
+        return self.topic.run(text=text, summary=summary.summary)
+
+
+def short(inputs, prediction):
+    return -float(len(prediction.topic))

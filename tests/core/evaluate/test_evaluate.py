@@ -227,6 +227,17 @@ async def test_a_synchronous_metric_runs_beside_the_loop_and_may_run_programs(mo
     assert threading.main_thread() not in threads
 
 
+async def test_synchronous_metrics_that_wait_hold_up_no_other_row():
+    all_rows_are_here = threading.Barrier(50)
+
+    def waiting(example, prediction, trace=None):
+        all_rows_are_here.wait(20)
+        return True
+
+    result = await Evaluate(rows(*map(str, range(50))), waiting, concurrency=50)(echo)
+    assert result.score == 100.0
+
+
 async def test_a_metric_is_called_with_trace_none():
     seen = []
 

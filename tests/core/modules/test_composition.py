@@ -3,8 +3,8 @@ import asyncio
 import pytest
 from model_servers import asked, lm_of, values_in, written
 
-from dspex_core import BestOfN, ChainOfThought, Example, Module, Parallel, Pipeline, Predict, Prediction, using
-from dspex_core.errors import AdapterParseError, ConfigurationError, InputError, LMError, ProgramError
+from dspex_core import ChainOfThought, Example, Module, Parallel, Pipeline, Predict, Prediction, using
+from dspex_core.errors import AdapterParseError, ConfigurationError, InputError, ProgramError
 from dspex_core.seam import LMConfig
 
 
@@ -146,58 +146,3 @@ async def test_set_lm_sends_every_predictor_of_a_program_to_its_own_model(start_
     assert isinstance(program.get_state().predictors["parts[0]"].lm, LMConfig)
     with pytest.raises(ConfigurationError, match="key in code"):
         program.set_lm(lm_of(theirs, api_key="sk-in-code"))
-
-
-def numbered(start_model):
-    """A model whose every fresh sample is another number: 1, 2, 3 …"""
-    count = 0
-
-    def answer(_):
-        nonlocal count
-        count += 1
-        return written(number=count)
-
-    return start_model(answer)
-
-
-async def test_best_of_n_keeps_the_best_of_its_samples(start_model):
-    model = numbered(start_model)
-    best = BestOfN(Predict("text -> number: int"), 4, lambda _, prediction: -abs(prediction.number - 3), threshold=0.5)
-    with using(lm=lm_of(model)):
-        prediction = await best(text="x")
-        again = await best(text="x")
-    assert prediction.number == again.number == 3
-    assert prediction.usage.lm_calls == 4
-    assert [body["temperature"] for body in model.bodies] == [0.0, 1.0, 1.0, 1.0]
-
-
-async def test_best_of_n_stops_at_a_reward_that_is_good_enough(start_model):
-    model = numbered(start_model)
-    best = BestOfN(Predict("text -> number: int"), 9, lambda _, prediction: prediction.number / 10, threshold=0.2)
-    with using(lm=lm_of(model)):
-        assert (await best(text="x")).number == 2
-    assert len(model.bodies) == 2
-
-
-async def test_a_try_that_cannot_be_read_is_only_a_lost_try(start_model):
-    answers = iter(["?", "?", written(number=7)])
-    best = BestOfN(Predict("text -> number: int"), 2, lambda _, prediction: 1.0, threshold=1.0)
-    with using(lm=lm_of(start_model(lambda _: next(answers)))):
-        assert (await best(text="x")).number == 7
-
-
-async def test_best_of_n_without_a_readable_answer_says_what_the_last_one_was(start_model):
-    best = BestOfN(Predict("text -> number: int"), 2, lambda _, prediction: 1.0, threshold=1.0)
-    with using(lm=lm_of(start_model(lambda _: "no number here"))), pytest.raises(AdapterParseError, match="no number"):
-        await best(text="x")
-
-
-async def test_an_outage_in_best_of_n_is_an_error_and_no_lost_try(start_provider):
-    best = BestOfN(Predict("text -> answer"), 3, lambda _, prediction: 1.0, threshold=1.0)
-    with using(lm=lm_of(start_provider(api_key="another"))), pytest.raises(LMError):
-        await best(text="x")
-
-
-def test_best_of_n_needs_a_try():
-    with pytest.raises(InputError, match="n=0"):
-        BestOfN(Predict("a -> b"), 0, lambda _, prediction: 1.0, threshold=1.0)

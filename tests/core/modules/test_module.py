@@ -110,15 +110,6 @@ async def test_a_module_without_forward_says_so():
         await Nested()(a="x")
 
 
-async def test_a_forward_that_is_not_async_says_what_to_do():
-    class Synchronous(Module):
-        def forward(self, text):
-            return Prediction(team=text)
-
-    with pytest.raises(ProgramError, match=r"Synchronous\.forward must be defined with `async def`"):
-        await Synchronous()(text="x")
-
-
 async def test_a_forward_that_returns_no_prediction_says_what_it_returned():
     class Bare(Module):
         async def forward(self, text):

@@ -161,6 +161,7 @@ def fake_provider(
     fault_kinds: Annotated[str, typer.Option(help="Kinds of fault.")] = "429,500,drop,malformed,slow",
     seed: Annotated[int, typer.Option(help="Decides which requests meet one.")] = 0,
     chunk_latency_ms: Annotated[float, typer.Option(help="Pause between two events of a stream.")] = 0.0,
+    structured_output: Annotated[bool, typer.Option(help="Hold answers to a JSON schema if asked.")] = True,
 ) -> None:
     """Serve a fake model that learns from the examples in its prompt, over OpenAI's API."""
     from dspex_core.testing.fake_provider import FakeProvider  # noqa: PLC0415
@@ -172,6 +173,7 @@ def fake_provider(
         fault_kinds=fault_kinds,
         seed=seed,
         chunk_latency_ms=chunk_latency_ms,
+        structured_output=structured_output,
     )
     run(provider.serve_forever())
 

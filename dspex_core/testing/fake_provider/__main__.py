@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slow-seconds", type=float, default=2.0, help="the least that a slow answer takes")
     parser.add_argument("--chunk-characters", type=int, default=8, help="text in each event of a stream")
     parser.add_argument("--chunk-latency-ms", type=float, default=0.0, help="between two events of a stream")
+    parser.add_argument(
+        "--no-structured-output", dest="structured_output", action="store_false", help="refuse JSON schemas for answers"
+    )
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when stdin does")
     return parser
 

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +22,8 @@ from dspex_core.testing.fake_provider._exchange import (
     pieces,
     salt,
 )
+from dspex_core.testing.fake_provider._prompt import Message
+from dspex_core.testing.fake_provider._schema import strictness_complaint
 
 
 class TextPart(BaseModel):
@@ -49,6 +51,35 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class JsonSchema(BaseModel):
+    """The schema that an answer must fit."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    json_schema: dict[str, Any] = Field(default_factory=dict[str, Any], alias="schema")
+    strict: bool | None = None
+
+
+class TextFormat(BaseModel):
+    """Text of any kind."""
+
+    type: Literal["text"]
+
+
+class ObjectFormat(BaseModel):
+    """Any JSON object."""
+
+    type: Literal["json_object"]
+
+
+class SchemaFormat(BaseModel):
+    """A JSON object of a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
 class ChatRequest(BaseModel):
     """The part of a /v1/chat/completions body that is read."""
 
@@ -60,6 +91,7 @@ class ChatRequest(BaseModel):
     n: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    response_format: Annotated[TextFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +162,14 @@ class ChatExchange:
 
 
 class ChatCompletions:
-    """The endpoint /v1/chat/completions."""
+    """The endpoint /v1/chat/completions.
+
+    Args:
+        structured_output: Whether it takes a JSON schema for the answer.
+    """
+
+    def __init__(self, *, structured_output: bool = True) -> None:
+        self._structured_output = structured_output
 
     def read(self, raw: bytes) -> ChatExchange | Refusal:
         """The request in a body, or why it cannot be served."""
@@ -146,12 +185,41 @@ class ChatCompletions:
         if request.stream_options is not None and not request.stream:
             return Refusal(400, "`stream_options` is only allowed when `stream` is enabled.", param="stream_options")
         turns = tuple((message.role, message.text()) for message in request.messages)
-        call = Call(turns, salt(body, without="messages"), request.temperature or 0.0)
+        if refusal := self._refused_format(request, turns):
+            return refusal
+        form = request.response_format
+        call = Call(
+            turns,
+            salt(body, without="messages"),
+            request.temperature or 0.0,
+            wants_json=isinstance(form, ObjectFormat | SchemaFormat),
+            schema=form.json_schema.json_schema if isinstance(form, SchemaFormat) else None,
+        )
         return ChatExchange(request, call, digest(body))
 
     def refuse(self, refusal: Refusal) -> web.Response:
         """An error as OpenAI's API answers it."""
         return _openai.refuse(refusal)
+
+    def _refused_format(self, request: ChatRequest, turns: tuple[Message, ...]) -> Refusal | None:
+        form = request.response_format
+        if isinstance(form, SchemaFormat):
+            return refused_schema(form.json_schema, "response_format", served=self._structured_output)
+        if isinstance(form, ObjectFormat) and not any("json" in text.lower() for _, text in turns):
+            message = (
+                "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+            )
+            return Refusal(400, message, param="messages")
+        return None
+
+
+def refused_schema(form: JsonSchema, param: str, *, served: bool) -> Refusal | None:
+    """Why an answer cannot be held to a schema."""
+    if not served:
+        message = f"Invalid parameter: '{param}' of type 'json_schema' is not supported with this model."
+        return Refusal(400, message, param=param)
+    complaint = strictness_complaint(form.json_schema, form.name) if form.strict else None
+    return None if complaint is None else Refusal(400, complaint, param=param)
 
 
 def _event(document: dict[str, Any]) -> bytes:

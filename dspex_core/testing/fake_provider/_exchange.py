@@ -37,11 +37,15 @@ class Call:
         turns: The messages, as roles and texts.
         salt: The request without its messages, as text: it decides between equal candidates.
         temperature: How far apart two candidates may be and still count as equal.
+        wants_json: Whether nothing but a JSON object will do.
+        schema: What that object has to fit.
     """
 
     turns: tuple[Message, ...]
     salt: str
     temperature: float = 0.0
+    wants_json: bool = False
+    schema: dict[str, Any] | None = None
 
     def asked(self) -> str:
         """The last user message."""
@@ -56,7 +60,7 @@ class Said:
 
 
 Mind = Callable[[Call], Said]
-"""What answers: the script and, where that has nothing to say, the learner."""
+"""What answers a call."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ from functools import lru_cache
 from dspex_core.testing.fake_provider._evidence import DemoIndex, LabelHints
 from dspex_core.testing.fake_provider._instruction import propose_instruction, shown_examples
 from dspex_core.testing.fake_provider._prompt import (
-    COMPLETED,
     REASONING_NAMES,
+    TEXT_TYPE,
     Conversation,
     Demo,
     Field,
     Task,
     read_demo,
-    read_task,
 )
 from dspex_core.testing.fake_provider._words import spelled_out, words
 
@@ -22,7 +21,6 @@ _NAME_WEIGHT = 0.5
 _GUIDANCE_WEIGHT = 0.5
 _CLOSE_PER_TEMPERATURE = 0.05
 _EMPTY_VALUES = (("int", "0"), ("float", "0.0"), ("bool", "False"), ("list", "[]"), ("tuple", "[]"), ("set", "[]"))
-_TEXT = re.compile(r"str|Optional\[str\]|str \| None|\w+\[str, NoneType\]")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -57,36 +55,37 @@ class _Question:
     sampling: Sampling
 
 
-def reply(conversation: Conversation, sampling: Sampling) -> str:
-    """What the model says to these messages; to a prompt without fields, a sentence of the last user message."""
-    lesson = _lesson(conversation.system, conversation.demo_turns)
-    if not lesson.task.outputs:
-        return _extract({"text": conversation.last_text})
+def answer_fields(conversation: Conversation, sampling: Sampling) -> dict[str, str]:
+    """What the model holds the output fields to be, as texts; nothing if the prompt asks for none."""
+    lesson = _lesson(conversation.task, conversation.demo_turns)
     text = " ".join(conversation.query.values())
     question = _Question(conversation.query, text, lesson.index.similarities(text), sampling)
-    values = {field.name: _value(field, lesson, question) for field in lesson.task.outputs if not _explains(field)}
-    if any(_explains(field) for field in lesson.task.outputs):
+    outputs = conversation.task.outputs
+    values = {field.name: _value(field, lesson, question) for field in outputs if not _explains(field)}
+    if any(_explains(field) for field in outputs):
         reason = _because(lesson, question, values)
-        values |= {field.name: reason for field in lesson.task.outputs if _explains(field)}
-    blocks = [f"[[ ## {field.name} ## ]]\n{values[field.name]}" for field in lesson.task.outputs]
-    return "\n\n".join([*blocks, f"[[ ## {COMPLETED} ## ]]"])
+        values |= {field.name: reason for field in outputs if _explains(field)}
+    return {field.name: values[field.name] for field in outputs}
+
+
+def remark(conversation: Conversation) -> str:
+    """What the model says to a prompt without fields: a sentence of the last user message."""
+    return _extract({"text": conversation.last_text})
 
 
 @lru_cache(maxsize=512)
-def _lesson(system: str, demo_turns: tuple[tuple[str, str], ...]) -> Lesson:
-    task = read_task(system)
+def _lesson(task: Task, demo_turns: tuple[tuple[str, str], ...]) -> Lesson:
     demos = tuple(read_demo(task, turn) for turn in demo_turns)
     return Lesson(
         task=task,
         demos=demos,
         index=DemoIndex([" ".join(demo.inputs.values()) for demo in demos]),
-        hints=_hints(system),
+        hints=_hints(task),
     )
 
 
 @lru_cache(maxsize=512)
-def _hints(system: str) -> dict[str, LabelHints]:
-    task = read_task(system)
+def _hints(task: Task) -> dict[str, LabelHints]:
     return {
         field.name: LabelHints(field.labels, f"{task.instruction}\n{field.description}")
         for field in task.outputs
@@ -177,7 +176,7 @@ def _deciding_words(lesson: Lesson, question: _Question, values: dict[str, str])
 def _unknown(field: Field, question: _Question) -> str:
     """The value of a field that nothing in the prompt teaches."""
     kind = field.type_text.strip()
-    if not kind or _TEXT.fullmatch(kind):
+    if not kind or TEXT_TYPE.fullmatch(kind):
         return _extract(question.inputs)
     if "None" in kind or kind.startswith("Optional"):
         return "null"

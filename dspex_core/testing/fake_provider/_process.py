@@ -134,4 +134,5 @@ class FakeProviderProcess(ProviderSettings):
             "chunk-characters": self.chunk_characters,
             "chunk-latency-ms": self.chunk_latency_ms,
         }
-        return [f"--{name}={value}" for name, value in values.items() if value is not None]
+        flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
+        return flags if self.structured_output else [*flags, "--no-structured-output"]

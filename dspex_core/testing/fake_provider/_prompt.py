@@ -1,15 +1,20 @@
 import ast
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-_SECTION = re.compile(r"^[ \t]*\[\[ ## (\w+) ## \]\][ \t]*", re.MULTILINE)
+from dspex_core.testing.fake_provider._forms import COMPLETED, SECTION, Form, asked_form, fields_in
+
+_STRUCTURE = re.compile(rf"{SECTION.pattern}|^[ \t]*<\w+>|^[ \t]*\{{", re.MULTILINE)
+_TASK_LINE = re.compile(r"\byour (?:task|objective) is:", re.IGNORECASE)
 _FIELD = re.compile(r"^\s*\d+\.\s+`(\w+)`\s*\(")
 _CHOICES = re.compile(r"\bone of: (.+)$", re.MULTILINE)
+_ENUM = re.compile(r'"enum": (\[[^\]]*\])')
 _STRING = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
-_NOT_SUPPLIED = "Not supplied for this "
-COMPLETED = "completed"
+_NOT_SUPPLIED = ("Not supplied for this ", "(not given in this example)")
+TEXT_TYPE = re.compile(r"str|Optional\[str\]|str \| None|\w+\[str, NoneType\]")
 REASONING_NAMES = frozenset(
     {"reasoning", "rationale", "thought", "thoughts", "explanation", "justification", "analysis"}
 )
@@ -47,83 +52,93 @@ class Demo:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A request's messages, told apart: the system text, the turns that are demos, and the query's inputs."""
+    """A request's messages, told apart: the task, the turns that are demos, the query's inputs, the form of answer."""
 
-    system: str
+    task: Task
     demo_turns: tuple[tuple[str, str], ...]
     query: dict[str, str]
     last_text: str
+    form: Form
 
 
-def read_conversation(messages: Sequence[Message]) -> Conversation:
+def read_conversation(messages: Sequence[Message], asked_fields: tuple[Field, ...] = ()) -> Conversation:
     """Find the demos and the query.
 
     The query is the last user message that holds an input field; what follows it (an answer, a correction) is not
     evidence. User messages before it that hold one, and are answered by output fields, are demos.
+
+    Args:
+        messages: The roles and texts of the request.
+        asked_fields: The outputs to give if the system message lists none; then the last message is the query.
     """
     system = "\n\n".join(text for role, text in messages if role in ("system", "developer"))
-    input_names = {field.name for field in read_task(system).inputs}
-    asking = [
-        i for i, (role, text) in enumerate(messages) if role == "user" and not input_names.isdisjoint(sections(text))
-    ]
     last_text = next((text for role, text in reversed(messages) if role == "user"), "")
+    task = read_task(system)
+    if not task.outputs and asked_fields:
+        return Conversation(Task((), asked_fields, system), (), {"text": last_text}, last_text, "json")
+    form = asked_form(last_text, (field.name for field in task.outputs))
+    names = [field.name for field in task.inputs]
+    asking = [i for i, (role, text) in enumerate(messages) if role == "user" and fields_in(text, names)]
     if not asking:
-        return Conversation(system, (), {}, last_text)
+        return Conversation(task, (), {}, last_text, form)
     demo_turns = tuple((messages[i][1], messages[i + 1][1]) for i in asking[:-1] if messages[i + 1][0] == "assistant")
-    query = _chosen(sections(messages[asking[-1]][1]), input_names)
-    return Conversation(system, demo_turns, query, last_text)
+    return Conversation(task, demo_turns, fields_in(messages[asking[-1]][1], names), last_text, form)
 
 
 def read_demo(task: Task, turn: tuple[str, str]) -> Demo:
     """The fields of a demo, without those that it says are not supplied."""
     question, reply = turn
-    outputs = _chosen(sections(reply), {field.name for field in task.outputs})
+    outputs = fields_in(reply, [field.name for field in task.outputs])
     return Demo(
-        inputs=_chosen(sections(question), {field.name for field in task.inputs}),
+        inputs=fields_in(question, [field.name for field in task.inputs]),
         outputs={name: value for name, value in outputs.items() if not value.startswith(_NOT_SUPPLIED)},
     )
-
-
-@lru_cache(maxsize=8192)
-def sections(text: str) -> dict[str, str]:
-    """The values between a message's `[[ ## name ## ]]` lines, without a closing reminder of the format."""
-    marks = list(_SECTION.finditer(text))
-    ends = [*(mark.start() for mark in marks), len(text)][1:]
-    found: dict[str, str] = {}
-    for mark, end in zip(marks, ends, strict=True):
-        found.setdefault(mark.group(1), _without_reminder(text[mark.end() : end].strip()))
-    return found
 
 
 @lru_cache(maxsize=1024)
 def read_task(system: str) -> Task:
     """Read the fields, their types and the instruction out of a system message."""
-    structure_start = next((mark.start() for mark in _SECTION.finditer(system)), len(system))
-    notes = sections(system)
+    structure_start = next((mark.start() for mark in _STRUCTURE.finditer(system)), len(system))
     listed: dict[str, list[Field]] = {"input": [], "output": []}
     kind = ""
     for line in system[:structure_start].splitlines():
         lowered = line.lower()
         if match := _FIELD.match(line):
             if kind:
-                listed[kind].append(_field(match.group(1), line[match.end() - 1 :], notes))
+                listed[kind].append(_field(match.group(1), line[match.end() - 1 :], system))
         elif "input fields" in lowered:
             kind = "input"
         elif "output fields" in lowered:
             kind = "output"
-    completed = [mark.end() for mark in _SECTION.finditer(system) if mark.group(1) == COMPLETED]
-    instruction = system[completed[-1] :] if completed else system[structure_start:]
+    before = [mark.end() for mark in SECTION.finditer(system) if mark.group(1) == COMPLETED] or [
+        mark.end() for mark in _TASK_LINE.finditer(system)
+    ]
+    instruction = system[before[-1] :] if before else system[structure_start:]
     return Task(tuple(listed["input"]), tuple(listed["output"]), instruction.strip())
 
 
-def _field(name: str, rest: str, notes: dict[str, str]) -> Field:
-    """`rest` is the line from the type's opening parenthesis on."""
+def _field(name: str, rest: str, system: str) -> Field:
+    """`rest` is the line from the type's opening parenthesis on; a note in the structure may list the choices."""
     end = _closing(rest, 0)
     type_text, description = rest[1:end], rest[end + 1 :].lstrip(": ")
     labels = _literal_labels(type_text)
-    if not labels and (choices := _CHOICES.search(notes.get(name, ""))):
-        labels = tuple(label.strip() for label in choices.group(1).split(";"))
+    if not labels:
+        labels = _noted_labels(next(iter(fields_in(system, [name]).values()), "") or _key_line(name, system))
     return Field(name, type_text, description, labels)
+
+
+def _noted_labels(note: str) -> tuple[str, ...]:
+    if choices := _CHOICES.search(note):
+        return tuple(label.strip().rstrip('",}') for label in choices.group(1).split(";"))
+    if choices := _ENUM.search(note):
+        return tuple(str(label) for label in json.loads(choices.group(1)))
+    return ()
+
+
+def _key_line(name: str, system: str) -> str:
+    """The line that shows the field as a key of a JSON object."""
+    line = next((line for line in system.splitlines() if line.strip().startswith(f'"{name}":')), "")
+    return line.replace('\\"', '"')
 
 
 def _literal_labels(type_text: str) -> tuple[str, ...]:
@@ -150,12 +165,3 @@ def _closing(text: str, start: int) -> int:
             return position
         position += 1
     return len(text)
-
-
-def _without_reminder(value: str) -> str:
-    *body, last = value.split("\n\n")
-    return "\n\n".join(body).strip() if "[[ ## " in last else value
-
-
-def _chosen(values: dict[str, str], names: set[str]) -> dict[str, str]:
-    return {name: value for name, value in values.items() if name in names}

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ class ScriptRule(BaseModel):
 
     Attributes:
         when: Text that the last user message holds; of several, all of them.
-        answer: The answer as text, or output fields by name, which are written as the chat format asks.
+        answer: The answer as text, or output fields by name, which are written in the form that the prompt asks for.
         times: Answers that the rule gives before it is used up; None sets no limit.
     """
 
@@ -26,13 +25,6 @@ class ScriptRule(BaseModel):
         """Whether the rule is about this message."""
         wanted = (self.when,) if isinstance(self.when, str) else self.when
         return all(text in message for text in wanted)
-
-    def text(self) -> str:
-        """The answer as a model would write it."""
-        if isinstance(self.answer, str):
-            return self.answer
-        blocks = [f"[[ ## {name} ## ]]\n{_written(value)}" for name, value in self.answer.items()]
-        return "\n\n".join([*blocks, "[[ ## completed ## ]]"])
 
 
 _RULES = TypeAdapter(tuple[ScriptRule, ...])
@@ -67,17 +59,13 @@ class Script:
         except ValidationError as error:
             raise ConfigurationError(_complaint(error)) from None
 
-    def answer(self, message: str) -> str | None:
-        """What the script says to a last user message; None leaves it to the model."""
+    def answer(self, message: str) -> ScriptRule | None:
+        """The rule that answers a last user message, which uses it once; None leaves it to the model."""
         for number, rule in enumerate(self.rules):
             if rule.fits(message) and (rule.times is None or self._used[number] < rule.times):
                 self._used[number] += 1
-                return rule.text()
+                return rule
         return None
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _complaint(error: ValidationError) -> str:

@@ -11,10 +11,9 @@ from dspex_core.errors import ConfigurationError
 from dspex_core.testing.fake_provider import _openai
 from dspex_core.testing.fake_provider._chat import ChatCompletions
 from dspex_core.testing.fake_provider._embeddings import Embeddings
-from dspex_core.testing.fake_provider._exchange import Api, Call, Exchange, Refusal, Said
+from dspex_core.testing.fake_provider._exchange import Api, Exchange, Refusal
 from dspex_core.testing.fake_provider._faults import FaultPlan
-from dspex_core.testing.fake_provider._learner import Sampling, reply
-from dspex_core.testing.fake_provider._prompt import read_conversation
+from dspex_core.testing.fake_provider._mind import Mind
 from dspex_core.testing.fake_provider._script import Script
 from dspex_core.testing.fake_provider._settings import ProviderSettings
 from dspex_core.testing.fake_provider._stats import Ledger, ProviderStats
@@ -38,7 +37,7 @@ class FakeProvider(ProviderSettings):
         super().__post_init__()
         self._ledger = Ledger()
         self._plan = FaultPlan(self.seed, self.fault_rate, tuple(self.fault_kinds))
-        self._script = Script(self.script)
+        self._mind = Mind(Script(self.script))
         self._runner: web.AppRunner | None = None
 
     @property
@@ -68,7 +67,7 @@ class FakeProvider(ProviderSettings):
             ConfigurationError: The address cannot be listened on.
         """
         app = web.Application(client_max_size=_LARGEST_BODY_BYTES)
-        app.router.add_post("/v1/chat/completions", self._at(ChatCompletions()))
+        app.router.add_post("/v1/chat/completions", self._at(ChatCompletions(structured_output=self.structured_output)))
         app.router.add_post("/v1/embeddings", self._at(Embeddings()))
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._serve_stats)
@@ -170,7 +169,7 @@ class FakeProvider(ProviderSettings):
         return response
 
     async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
-        answer = exchange.answer(self._think, self.chunk_characters)
+        answer = exchange.answer(self._mind, self.chunk_characters)
         if exchange.stream:
             response = await write_stream(request, answer, self._ledger, chunk_seconds=self.chunk_latency_ms / 1000)
         else:
@@ -179,12 +178,6 @@ class FakeProvider(ProviderSettings):
             exchange.content, prompt_tokens=answer.prompt_tokens, completion_tokens=answer.completion_tokens
         )
         return response
-
-    def _think(self, call: Call) -> Said:
-        scripted = self._script.answer(call.asked())
-        if scripted is not None:
-            return Said(scripted)
-        return Said(reply(read_conversation(call.turns), Sampling(call.salt, call.temperature)))
 
     def _refused_key(self, request: web.Request) -> Refusal | None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -208,10 +201,10 @@ class FakeProvider(ProviderSettings):
 
     async def _serve_script(self, request: web.Request) -> web.StreamResponse:
         try:
-            self._script = Script.read(await request.read())
+            self._mind.script = Script.read(await request.read())
         except ConfigurationError as error:
             return _openai.refuse(Refusal(400, str(error)))
-        return web.json_response({"rules": len(self._script.rules)})
+        return web.json_response({"rules": len(self._mind.script.rules)})
 
 
 def _print_line(line: str) -> None:

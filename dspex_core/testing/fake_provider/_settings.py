@@ -24,6 +24,7 @@ class ProviderSettings:
         slow_seconds: The least that the fault `slow` takes; it takes twenty times the latency if that is more.
         chunk_characters: Characters of text in each event of a stream.
         chunk_latency_ms: Milliseconds between two events of a stream.
+        structured_output: Whether answers can be held to a JSON schema; a request for that gets 400 if not.
         script: What to say instead of what the model would: rules as `ScriptRule` or dicts of its fields, of which the
             first that fits answers. Where none fits, the model does.
 
@@ -44,6 +45,7 @@ class ProviderSettings:
     slow_seconds: float = 2.0
     chunk_characters: int = 8
     chunk_latency_ms: float = 0.0
+    structured_output: bool = True
     script: Sequence[ScriptRule | dict[str, Any]] = ()
 
     def __post_init__(self) -> None:

@@ -1,0 +1,67 @@
+"""What answers: the script and, where that has nothing to say, the learner."""
+
+import ast
+import json
+from typing import Any
+
+from dspex_core.testing.fake_provider._exchange import Call, Said
+from dspex_core.testing.fake_provider._forms import written
+from dspex_core.testing.fake_provider._learner import Sampling, answer_fields, remark
+from dspex_core.testing.fake_provider._prompt import TEXT_TYPE, Conversation, Field, read_conversation
+from dspex_core.testing.fake_provider._schema import fitting, schema_fields
+from dspex_core.testing.fake_provider._script import Script, ScriptRule
+
+
+class Mind:
+    """Answers calls, each from its own prompt alone.
+
+    Args:
+        script: What to say instead, to prompts that it has a rule for.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+
+    def __call__(self, call: Call) -> Said:
+        """What is said to a call."""
+        conversation = read_conversation(call.turns, schema_fields(call.schema) if call.schema else ())
+        if rule := self.script.answer(call.asked()):
+            return Said(_scripted(rule, call, conversation))
+        if not conversation.task.outputs:
+            text = remark(conversation)
+            return Said(json.dumps({"answer": text}, ensure_ascii=False) if call.wants_json else text)
+        values = answer_fields(conversation, Sampling(call.salt, call.temperature))
+        if not call.wants_json and conversation.form != "json":
+            return Said(written(conversation.form, values))
+        typed = {field.name: _json_value(field, values[field.name]) for field in conversation.task.outputs}
+        return Said(written("json", fitting(call.schema, typed) if call.schema else typed))
+
+
+def _scripted(rule: ScriptRule, call: Call, conversation: Conversation) -> str:
+    if isinstance(rule.answer, str):
+        return rule.answer
+    return written("json" if call.wants_json else conversation.form, rule.answer)
+
+
+def _json_value(field: Field, text: str) -> Any:
+    """The value that a text stands for, by the type of its field."""
+    if field.labels:
+        return _literal(field, text)
+    kind = field.type_text.strip()
+    if text == "null" and ("None" in kind or kind.startswith("Optional")):
+        return None
+    if not kind or TEXT_TYPE.fullmatch(kind):
+        return text
+    try:
+        return json.loads(text.lower() if kind.startswith("bool") else text)
+    except ValueError:
+        return text
+
+
+def _literal(field: Field, text: str) -> Any:
+    """A label that is a number or a truth value in its `Literal[…]` is one in JSON as well."""
+    try:
+        choices: tuple[Any, ...] = tuple(ast.literal_eval(field.type_text.removeprefix("Literal")))
+    except (SyntaxError, ValueError):
+        return text
+    return next((choice for choice in choices if str(choice) == text), text)

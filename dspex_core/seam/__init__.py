@@ -1,9 +1,11 @@
 """The seam between programs and the world: the Runtime protocol and the values that cross it."""
 
+from dspex_core.seam._adapter import AdapterConfig
 from dspex_core.seam._context import (
     Payer,
     UsageMeter,
     add_usage,
+    current_adapter,
     current_payer,
     current_rollout,
     current_runtime,
@@ -12,10 +14,24 @@ from dspex_core.seam._context import (
     record_step,
     recorded_trace,
     rolled_out,
+    scoped_adapter,
     scoped_runtime,
+    set_default_adapter,
     set_default_runtime,
 )
-from dspex_core.seam._lm import ConfiguredLM, LMConfig, LMRequest, LMResponse, Message, configuration_of
+from dspex_core.seam._lm import (
+    ConfiguredLM,
+    ImagePart,
+    LMConfig,
+    LMRequest,
+    LMResponse,
+    Message,
+    ResponseFormat,
+    TextPart,
+    ToolDefinition,
+    ToolUse,
+    configuration_of,
+)
 from dspex_core.seam._program import PredictorState, Program, ProgramState
 from dspex_core.seam._retrieval import Passage, Retriever, RetrieveRequest
 from dspex_core.seam._runtime import (
@@ -32,10 +48,12 @@ from dspex_core.seam._score import Metric, MetricLike, Score, TraceStep
 from dspex_core.seam._tools import CallableTool, ToolCall, ToolResult
 
 __all__ = [
+    "AdapterConfig",
     "CallableTool",
     "ConfiguredLM",
     "Dataset",
     "Evaluation",
+    "ImagePart",
     "LMConfig",
     "LMRequest",
     "LMResponse",
@@ -47,20 +65,25 @@ __all__ = [
     "PredictorState",
     "Program",
     "ProgramState",
+    "ResponseFormat",
     "RetrieveRequest",
     "Retriever",
     "RowTrace",
     "Runtime",
     "Score",
     "StoredDataset",
+    "TextPart",
     "ToolCall",
+    "ToolDefinition",
     "ToolResult",
+    "ToolUse",
     "TraceRequest",
     "TraceResult",
     "TraceStep",
     "UsageMeter",
     "add_usage",
     "configuration_of",
+    "current_adapter",
     "current_payer",
     "current_rollout",
     "current_runtime",
@@ -70,6 +93,8 @@ __all__ = [
     "record_step",
     "recorded_trace",
     "rolled_out",
+    "scoped_adapter",
     "scoped_runtime",
+    "set_default_adapter",
     "set_default_runtime",
 ]

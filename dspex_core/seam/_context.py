@@ -4,12 +4,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from dspex_core.errors import ConfigurationError
+from dspex_core.seam._adapter import AdapterConfig
 from dspex_core.seam._runtime import Runtime
 from dspex_core.seam._score import TraceStep
 from dspex_core.usage import Usage
 
 _scoped: ContextVar[Runtime | None] = ContextVar("dspex_runtime", default=None)
 _default: list[Runtime] = []
+_adapter: ContextVar[AdapterConfig | None] = ContextVar("dspex_adapter", default=None)
+_default_adapter: list[AdapterConfig] = []
 _trace: ContextVar[list[TraceStep] | None] = ContextVar("dspex_trace", default=None)
 _rollout: ContextVar[int] = ContextVar("dspex_rollout", default=0)
 _payer: ContextVar["Payer | None"] = ContextVar("dspex_payer", default=None)
@@ -111,6 +114,26 @@ def scoped_runtime(runtime: Runtime) -> Generator[Runtime]:
         yield runtime
     finally:
         _scoped.reset(token)
+
+
+def current_adapter() -> AdapterConfig | None:
+    """The adapter in force for predictors that have none of their own; None if none was set."""
+    return _adapter.get() or (_default_adapter[0] if _default_adapter else None)
+
+
+def set_default_adapter(adapter: AdapterConfig | None) -> None:
+    """Make an adapter the process-wide default."""
+    _default_adapter[:] = [adapter] if adapter else []
+
+
+@contextmanager
+def scoped_adapter(adapter: AdapterConfig) -> Generator[AdapterConfig]:
+    """Put an adapter in force for the block, and for the tasks started in it."""
+    token = _adapter.set(adapter)
+    try:
+        yield adapter
+    finally:
+        _adapter.reset(token)
 
 
 @contextmanager

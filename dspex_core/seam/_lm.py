@@ -1,4 +1,4 @@
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -65,13 +65,81 @@ class LMConfig(BaseModel):
         return self.model.partition("/")[2]
 
 
+class TextPart(BaseModel):
+    """Text, as a part of a message that holds more than text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ImagePart(BaseModel):
+    """An image, as a part of a message.
+
+    Attributes:
+        url: Where it lies, or the image itself as a data URL.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    type: Literal["image"] = "image"
+    url: str
+
+
 class Message(BaseModel):
-    """One chat message."""
+    """One chat message: text, or parts of which some are images."""
 
     model_config = ConfigDict(frozen=True)
 
     role: Literal["system", "user", "assistant"]
-    content: str
+    content: str | tuple[TextPart | ImagePart, ...]
+
+    @property
+    def text(self) -> str:
+        """The message's text, its parts joined; an image is left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+
+class ToolDefinition(BaseModel):
+    """A tool as a provider's own function calling takes it.
+
+    Attributes:
+        name: What the model calls it.
+        description: What it does.
+        parameters: JSON schema of its arguments.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class ToolUse(BaseModel):
+    """A tool that a model wants called, as the provider's own function calling says it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    args: dict[str, Any]
+
+
+class ResponseFormat(BaseModel):
+    """Which JSON the answer must be, for a provider that can see to it; one that cannot is not asked for it.
+
+    Attributes:
+        name: What the schema describes.
+        json_schema: JSON schema of the answer, an object.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    json_schema: dict[str, Any]
 
 
 class LMRequest(BaseModel):
@@ -82,6 +150,8 @@ class LMRequest(BaseModel):
         lm: The model to ask; None means the runtime's own.
         rollout_id: Tells apart repeated samples of the same request: each has its own place in the cache.
         temperature: Wins over the LM's own if given.
+        tools: Tools that the model may ask for through the provider's own function calling.
+        response_format: The JSON that the answer must be.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,6 +160,8 @@ class LMRequest(BaseModel):
     lm: LMConfig | None = None
     rollout_id: int | None = None
     temperature: float | None = None
+    tools: tuple[ToolDefinition, ...] = ()
+    response_format: ResponseFormat | None = None
 
 
 class LMResponse(BaseModel):
@@ -98,12 +170,14 @@ class LMResponse(BaseModel):
     Attributes:
         text: The answer's text.
         usage: What this call took; a cached answer took nothing.
+        tool_calls: Tools that the model wants called, in its order.
     """
 
     model_config = ConfigDict(frozen=True)
 
     text: str
     usage: Usage = Usage()
+    tool_calls: tuple[ToolUse, ...] = ()
 
 
 class ConfiguredLM(Protocol):

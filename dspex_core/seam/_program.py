@@ -2,6 +2,7 @@ from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from dspex_core.seam._adapter import AdapterConfig
 from dspex_core.seam._lm import LMConfig
 
 
@@ -12,6 +13,7 @@ class PredictorState(BaseModel):
         instructions: The task as told to the model.
         demos: Worked examples shown before the question; each maps field names to JSON values.
         lm: A model of this predictor's own; None for the one in force.
+        adapter: An adapter of this predictor's own; None for the one in force.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -19,6 +21,7 @@ class PredictorState(BaseModel):
     instructions: str
     demos: tuple[dict[str, Any], ...] = ()
     lm: LMConfig | None = None
+    adapter: AdapterConfig | None = None
 
 
 class ProgramState(BaseModel):
@@ -33,6 +36,18 @@ class ProgramState(BaseModel):
         return ProgramState(
             predictors={
                 name: predictor.model_copy(update={"demos": demos[name]}) if name in demos else predictor
+                for name, predictor in self.predictors.items()
+            }
+        )
+
+
+    def with_adapter(self, adapter: AdapterConfig | None) -> "ProgramState":
+        """The same state with an adapter for the predictors that have none."""
+        if adapter is None:
+            return self
+        return ProgramState(
+            predictors={
+                name: predictor if predictor.adapter else predictor.model_copy(update={"adapter": adapter})
                 for name, predictor in self.predictors.items()
             }
         )

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -129,6 +129,13 @@ class Runtime(Protocol):
 
         Raises:
             LMError: If the call failed after the retries that make sense.
+        """
+        ...
+
+    def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
+        """Ask a model: pieces of the answer's text as they arrive, and then the whole response.
+
+        Closing the generator before its end closes the connection. Raises as `generate` does, when iterated.
         """
         ...
 

@@ -1,0 +1,55 @@
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from dspex_core.adapters._values import format_value
+from dspex_core.seam import ImagePart, TextPart
+from dspex_core.signature import Signature, type_adapter, type_name
+from dspex_core.types import IMAGE_PLACE, shown_images
+
+NOT_GIVEN = "(not given in this example)"
+
+Content = str | tuple[TextPart | ImagePart, ...]
+Block = Callable[[str, str], str]
+"""Writes a field's name and its value, as text."""
+
+
+def bracketed(name: str, value: str) -> str:
+    """A field as the chat and JSON adapters show it."""
+    return f"[[ ## {name} ## ]]\n{value}"
+
+
+def tagged(name: str, value: str) -> str:
+    """A field as the XML adapter shows it."""
+    return f"<{name}>\n{value}\n</{name}>"
+
+
+def blocks(names: Iterable[str], values: Mapping[str, Any], *, block: Block, closing: str = "") -> Content:
+    """Fields with their values, one below the other; images among the values become parts of their own."""
+    with shown_images() as images:
+        written = [
+            block(name, NOT_GIVEN if values.get(name) is None else format_value(values[name])) for name in names
+        ]
+    text = "\n\n".join([*written, closing] if closing else written)
+    if not images:
+        return text
+    pieces = re.split(IMAGE_PLACE, text)
+    parts: list[TextPart | ImagePart] = []
+    for index, piece in enumerate(pieces):
+        if index % 2:
+            parts.append(ImagePart(url=images[int(piece)]))
+        elif piece:
+            parts.append(TextPart(text=piece))
+    return tuple(parts)
+
+
+def as_given(signature: type[Signature], demo: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A demo, with the images that it holds as JSON made images again."""
+    names = [name for name in demo if name in signature.model_fields and _holds_images(signature, name)]
+    return {**demo, **{name: type_adapter(signature, name).validate_python(demo[name]) for name in names}}
+
+
+@lru_cache(maxsize=4096)
+def _holds_images(signature: type[Signature], name: str) -> bool:
+    return "Image" in type_name(signature.model_fields[name].annotation)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dspex_core import events
+    from dspex_core.adapters import ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
     from dspex_core.errors import DSPExError
     from dspex_core.evaluate import Evaluate, EvaluationResult
     from dspex_core.lm import LM
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         ReAct,
         Refine,
         Retrieve,
+        StreamedPiece,
     )
     from dspex_core.record import Example, Prediction
     from dspex_core.runtime import configure, using
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     from dspex_core.usage import Usage
 
 _HOMES = {
+    "StreamedPiece": "modules",
+    "XMLAdapter": "adapters",
+    "TwoStepAdapter": "adapters",
+    "JSONAdapter": "adapters",
+    "ChatAdapter": "adapters",
     "LM": "lm",
     "BestOfN": "modules",
     "ChainOfThought": "modules",
@@ -65,6 +72,7 @@ __all__ = [
     "LM",
     "BestOfN",
     "ChainOfThought",
+    "ChatAdapter",
     "DSPExError",
     "Evaluate",
     "EvaluationResult",
@@ -72,6 +80,7 @@ __all__ = [
     "History",
     "Image",
     "InputField",
+    "JSONAdapter",
     "Module",
     "MultiChainComparison",
     "OutputField",
@@ -84,9 +93,12 @@ __all__ = [
     "Retrieve",
     "Score",
     "Signature",
+    "StreamedPiece",
     "Tool",
     "ToolCalls",
+    "TwoStepAdapter",
     "Usage",
+    "XMLAdapter",
     "configure",
     "events",
     "using",

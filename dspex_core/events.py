@@ -95,6 +95,40 @@ class RunHeldUp(_Event):
     reason: str
 
 
+class AdapterFellBack(_Event):
+    """No answer to an adapter could be read, so the next one asks.
+
+    Attributes:
+        signature: What is asked for.
+        adapter: Whose answers could not be read.
+        fallback: Which adapter asks now.
+        reason: What was wrong with the last answer.
+    """
+
+    type: Literal["adapter_fell_back"] = "adapter_fell_back"
+    signature: str
+    adapter: str
+    fallback: str
+    reason: str
+
+
+class StructuredOutputRefused(_Event):
+    """A provider refused a form of structured output; from now on it is asked for the next one.
+
+    Attributes:
+        model: Provider and model.
+        refused: "json_schema" or "json_object".
+        fallback: "json_object", or "text": then only the prompt asks for JSON.
+        reason: What the provider said.
+    """
+
+    type: Literal["structured_output_refused"] = "structured_output_refused"
+    model: str
+    refused: str
+    fallback: str
+    reason: str
+
+
 class OptimizerFinished(_Event):
     """A compile ended with a result."""
 
@@ -116,6 +150,8 @@ Event = Annotated[
     | CandidateEvaluated
     | UsageAdded
     | RunHeldUp
+    | AdapterFellBack
+    | StructuredOutputRefused
     | OptimizerFinished
     | EventsLost,
     Field(discriminator="type"),

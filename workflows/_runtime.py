@@ -1,10 +1,10 @@
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, cast
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from dspex_core.errors import ConfigurationError, DatasetError, LMContextLengthError
+from dspex_core.errors import ConfigurationError, DatasetError, LMContextLengthError, LMRequestError
 from dspex_core.events import Event
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
@@ -83,12 +83,19 @@ class WorkflowRuntime:
                 **activity_options(),
             )
         except ActivityError as error:
-            # The one failure of a call that a module cures by itself: it asks for less.
-            if isinstance(error.cause, ApplicationError) and error.cause.type == LMContextLengthError.__name__:
-                raise LMContextLengthError(error.cause.message) from error
+            # The failures of a call that a module cures by itself: it asks for less, or in another way.
+            for cured in (LMContextLengthError, LMRequestError):
+                if isinstance(error.cause, ApplicationError) and error.cause.type == cured.__name__:
+                    raise cured(error.cause.message) from error
             raise
         add_usage(response.usage)
         return response
+
+    async def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
+        """One call to a model, whose answer comes in one piece."""
+        response = await self.generate(request)
+        yield response.text
+        yield response
 
     async def call_tool(self, call: ToolCall) -> ToolResult:
         """One call of a tool: an activity, whose worker imports the tool."""

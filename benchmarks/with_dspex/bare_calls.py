@@ -20,7 +20,7 @@ def bodies(rows: int, *, demos: int) -> Iterator[bytes]:
     shown = tuple(example.to_dict() for example in examples(demos, first=FIRST_DEMO))
     prefix = adapter.prefix(Triage, Triage.instructions, shown)
     for example in examples(rows):
-        messages = [message.model_dump() for message in (*prefix, adapter.question(Triage, example.inputs()))]
+        messages = [message.model_dump() for message in (*prefix, *adapter.question(Triage, example.inputs()))]
         body: dict[str, Any] = {"model": MODEL.partition("/")[2], "messages": messages, "temperature": 0.0}
         yield json.dumps(body).encode()
 

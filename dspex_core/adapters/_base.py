@@ -3,19 +3,19 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
-from dspex_core.adapters._content import Block, Content, as_given, blocks
+from dspex_core.adapters._content import Content, as_given, blocks
 from dspex_core.adapters._layout import Layout, layout_of
 from dspex_core.adapters._streaming import FieldReader
 from dspex_core.errors import AdapterParseError
 from dspex_core.seam import (
     AdapterConfig,
+    AdapterName,
     LMConfig,
     LMResponse,
     Message,
     ResponseFormat,
     ToolDefinition,
 )
-from dspex_core.seam._adapter import AdapterName
 from dspex_core.signature import Signature
 from dspex_core.tools import Tool
 from dspex_core.types import History, ToolCalls
@@ -58,8 +58,6 @@ class Adapter(ABC):
     """
 
     name: ClassVar[AdapterName]
-    block: ClassVar[Block]
-    """How an input is written."""
 
     def __init__(self, *, native_tools: bool = False, fallback: "Sequence[Adapter]" = ()) -> None:
         self.config = AdapterConfig(
@@ -69,6 +67,11 @@ class Adapter(ABC):
     def __repr__(self) -> str:
         given = self.config.model_dump(exclude_defaults=True, exclude={"name"})
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+    @staticmethod
+    @abstractmethod
+    def block(name: str, value: str) -> str:
+        """An input as it is written."""
 
     @abstractmethod
     def system(self, layout: Layout, instructions: str) -> str:

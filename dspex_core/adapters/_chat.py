@@ -10,7 +10,7 @@ from dspex_core.adapters._streaming import FieldReader, MarkedReader
 from dspex_core.adapters._system import hint, listed, task
 
 _HEADER = re.compile(r"^[ \t]*\[\[ ## (?P<name>\w+) ## \]\]", re.MULTILINE)
-_MARK = re.compile(r"(?:(?<=\n)|\A)[ \t]*\[\[ ## (?P<name>\w+) ## \]\]|\[\[ ## completed ## \]\]")
+_MARK = re.compile(r"(?<=\n)[ \t]*\[\[ ## (?P<name>\w+) ## \]\]|\[\[ ## completed ## \]\]")
 _LONGEST_MARK = 200
 _COMPLETED = "[[ ## completed ## ]]"
 
@@ -65,4 +65,4 @@ class ChatAdapter(Adapter):
 
     def reader(self, layout: Layout) -> FieldReader:
         """Tells the text under one header from that under the next."""
-        return MarkedReader(layout.outputs, _MARK, longest_mark=_LONGEST_MARK, first_mark="[")
+        return MarkedReader(layout.outputs, _MARK, ending=lambda _: _MARK, longest_mark=_LONGEST_MARK, first_mark="[")

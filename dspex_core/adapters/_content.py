@@ -1,7 +1,7 @@
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from dspex_core.adapters._values import format_value
 from dspex_core.seam import ImagePart, TextPart
@@ -11,8 +11,14 @@ from dspex_core.types import IMAGE_PLACE, shown_images
 NOT_GIVEN = "(not given in this example)"
 
 Content = str | tuple[TextPart | ImagePart, ...]
-Block = Callable[[str, str], str]
-"""Writes a field's name and its value, as text."""
+
+
+class Block(Protocol):
+    """Writes a field's name and its value, as text."""
+
+    def __call__(self, name: str, value: str, /) -> str:
+        """The field, written."""
+        ...
 
 
 def bracketed(name: str, value: str) -> str:
@@ -25,12 +31,15 @@ def tagged(name: str, value: str) -> str:
     return f"<{name}>\n{value}\n</{name}>"
 
 
+def named(name: str, value: str) -> str:
+    """A field as the two-step adapter shows it."""
+    return f"{name}: {value}"
+
+
 def blocks(names: Iterable[str], values: Mapping[str, Any], *, block: Block, closing: str = "") -> Content:
     """Fields with their values, one below the other; images among the values become parts of their own."""
     with shown_images() as images:
-        written = [
-            block(name, NOT_GIVEN if values.get(name) is None else format_value(values[name])) for name in names
-        ]
+        written = [block(name, NOT_GIVEN if values.get(name) is None else format_value(values[name])) for name in names]
     text = "\n\n".join([*written, closing] if closing else written)
     if not images:
         return text

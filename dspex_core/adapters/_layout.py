@@ -1,14 +1,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from dspex_core.signature import Signature, type_name
-from dspex_core.types import History, ToolCalls
-
-_TOOLS = ("list[Tool]", "Tool")
 
 
 @dataclass(frozen=True)
@@ -41,9 +37,9 @@ class Layout:
 def layout_of(signature: type[Signature], *, native_tools: bool) -> Layout:
     """How a signature's fields reach the model and come back."""
     inputs, outputs = dict(signature.input_fields), dict(signature.output_fields)
-    history = _first(inputs, lambda annotation: annotation is History)
-    tools = _first(inputs, lambda annotation: type_name(annotation) in _TOOLS) if native_tools else None
-    tool_calls = _first(outputs, lambda annotation: annotation is ToolCalls) if native_tools else None
+    history = _first(inputs, "History")
+    tools = _first(inputs, "list[Tool]", "Tool") if native_tools else None
+    tool_calls = _first(outputs, "ToolCalls") if native_tools else None
     if tools is None or tool_calls is None:
         tools = tool_calls = None
     for name in (history, tools):
@@ -54,5 +50,5 @@ def layout_of(signature: type[Signature], *, native_tools: bool) -> Layout:
     return Layout(signature, inputs, outputs, history, tools, tool_calls)
 
 
-def _first(fields: Mapping[str, FieldInfo], fits: Any) -> str | None:
-    return next((name for name, field in fields.items() if fits(field.annotation)), None)
+def _first(fields: Mapping[str, FieldInfo], *types: str) -> str | None:
+    return next((name for name, field in fields.items() if type_name(field.annotation) in types), None)

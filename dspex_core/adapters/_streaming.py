@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol, cast
 
 import pydantic_core
@@ -31,27 +31,36 @@ class MarkedReader:
 
     Args:
         fields: The output fields.
-        opening: Matches a mark that begins a field, whose name is its group "name", or one that ends it.
+        opening: Matches a mark that begins the field which its group "name" holds.
+        ending: What matches the mark that ends a field; it may be one that begins the next.
         longest_mark: No mark is longer, in characters.
         first_mark: The character that every mark begins with.
     """
 
     def __init__(
-        self, fields: Collection[str], opening: re.Pattern[str], *, longest_mark: int, first_mark: str
+        self,
+        fields: Collection[str],
+        opening: re.Pattern[str],
+        *,
+        ending: Callable[[str], re.Pattern[str]],
+        longest_mark: int,
+        first_mark: str,
     ) -> None:
         self._fields = fields
         self._opening = opening
+        self._ending = ending
         self._longest_mark = longest_mark
         self._first_mark = first_mark
         self._field: str | None = None
         self._done: set[str] = set()
         self._said = False
-        self._text = ""
+        # A mark may have to stand at the beginning of a line, and the answer's beginning is one.
+        self._text = "\n"
 
     def feed(self, text: str) -> Iterator[Piece]:
         """Text of the field under way, but for what may be the beginning of a mark, or space before one."""
         self._text += text
-        while mark := self._opening.search(self._text):
+        while mark := self._sought().search(self._text):
             before, self._text = self._text[: mark.start()], self._text[mark.end() :]
             yield from self._say(before.rstrip())
             self._turn_to(mark.groupdict().get("name"))
@@ -63,6 +72,9 @@ class MarkedReader:
         """The rest of the last field."""
         yield from self._say(self._text.rstrip())
         self._text = ""
+
+    def _sought(self) -> re.Pattern[str]:
+        return self._opening if self._field is None else self._ending(self._field)
 
     def _turn_to(self, name: str | None) -> None:
         if self._field is not None:

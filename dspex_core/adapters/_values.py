@@ -35,9 +35,14 @@ def parse_value(text: str, annotation: Any, validator: TypeAdapter[Any]) -> Any:
         try:
             return validator.validate_python(text)
         except ValidationError:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"{where + ': ' if where else ''}{first['msg']}") from None
+            raise ValueError(reason_of(error)) from None
+
+
+def reason_of(error: ValidationError) -> str:
+    """The first thing that is wrong with a value, in one line."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where + ': ' if where else ''}{first['msg']}"
 
 
 def _choose(text: str, choices: tuple[Any, ...]) -> Any:

@@ -1,26 +1,34 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
 from dspex_core.home import home
 from dspex_core.lm._disk import DiskStore
-from dspex_core.seam import LMConfig, LMRequest, LMResponse
+from dspex_core.seam import LMConfig, LMRequest, LMResponse, Message
 
 
 def cache_key(config: LMConfig, request: LMRequest, *, endpoint: str) -> str:
     """Digest of everything that decides an answer: endpoint, model, messages, sampling, rollout. Never a credential."""
-    canonical = {
+    canonical: dict[str, Any] = {
         "endpoint": endpoint,
         "model": config.model,
         "max_tokens": config.max_tokens,
         "temperature": config.temperature if request.temperature is None else request.temperature,
         "rollout_id": request.rollout_id,
-        "messages": [[message.role, message.content] for message in request.messages],
+        "messages": [[message.role, _content(message)] for message in request.messages],
     }
+    if request.tools:
+        canonical["tools"] = [tool.model_dump() for tool in request.tools]
+    if request.response_format is not None:
+        canonical["response_format"] = request.response_format.model_dump()
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+
+
+def _content(message: Message) -> Any:
+    return message.content if isinstance(message.content, str) else [part.model_dump() for part in message.content]
 
 
 class CachedAnswer(BaseModel):

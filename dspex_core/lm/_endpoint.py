@@ -2,7 +2,8 @@ import json
 import os
 import re
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -90,12 +91,34 @@ class OpenAIEndpoint:
         Raises:
             LMError: Of the class that says what went wrong; its text never holds the key.
         """
-        import openai  # noqa: PLC0415
-
-        try:
+        with self._as_ours():
             # The SDK's `chat.completions.create` walks the types of every message of every demo, which takes five times
             # what the rest of the call does; its `post` has the same connections, keys and errors.
             return await self._client.post(path, cast_to=object, body=body)
+
+    async def stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Any]:
+        """One attempt at one call: the JSON of the answer's server-sent events, as they arrive.
+
+        Raises:
+            LMError: As `post` does; also in the middle.
+        """
+        import openai  # noqa: PLC0415
+
+        with self._as_ours():
+            answer = await self._client.post(
+                path, cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
+            )
+            async with answer:
+                async for event in answer:
+                    yield event
+
+    @contextmanager
+    def _as_ours(self) -> Generator[None]:
+        """Turn the SDK's errors into ours."""
+        import openai  # noqa: PLC0415
+
+        try:
+            yield
         except openai.APIStatusError as error:
             # `from None`: the SDK's own error quotes headers and bodies, and a workflow history would keep it.
             raise self._status_error(error) from None

@@ -1,5 +1,7 @@
 import asyncio
 import weakref
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -86,6 +88,37 @@ class LM:
             return _for_free(await asyncio.shield(joined))
         return await self._ask_once(here, request, key, cache)
 
+    async def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
+        """Ask the model, and read its answer while it is written; a known answer comes in one piece.
+
+        Tried again as `generate` is until the first piece has come; after that, what has been said cannot be unsaid,
+        and a failure raises. Closing the generator closes the connection.
+
+        Yields:
+            Pieces of the answer's text, and at last the response.
+
+        Raises:
+            ConfigurationError: If there is no key.
+            LMError: If no good answer came.
+        """
+        here = await self._on_this_loop()
+        key = cache_key(self.config, request, endpoint=self.endpoint) if self.config.cache else None
+        known = self._open_cache().get(key) if key else None
+        payer = current_payer()
+        if key and known is not None:
+            yield known.response.text
+            booked = payer is not None and payer.books(key, paid_by=known.paid_by)
+            yield known.response if booked else _for_free(known.response)
+            return
+        first, pieces, held = await self._begin(here, request)
+        async with held:
+            yield first
+            async for piece in pieces:
+                if key and isinstance(piece, LMResponse):
+                    answer = CachedAnswer(response=piece, paid_by=payer.name if payer else "")
+                    await self._open_cache().put(key, answer)
+                yield piece
+
     async def close(self) -> None:
         """Close the connections of the running loop."""
         here = self._loops.pop(asyncio.get_running_loop(), None)
@@ -127,6 +160,19 @@ class LM:
                     return await here.provider.complete(request)
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
+    async def _begin(
+        self, here: _OnLoop, request: LMRequest
+    ) -> tuple[str | LMResponse, AsyncGenerator[str | LMResponse], AsyncExitStack]:
+        """A stream whose first piece has come, that piece, and what ends the stream and gives its slot back."""
+        async for attempt in retrying():
+            with attempt:
+                async with AsyncExitStack() as stack:
+                    await stack.enter_async_context(here.slots)
+                    pieces = await stack.enter_async_context(aclosing(here.provider.stream(request)))
+                    first = await anext(pieces)
+                    return first, pieces, stack.pop_all()
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
     async def _on_this_loop(self) -> _OnLoop:
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
@@ -143,4 +189,4 @@ class LM:
 
 
 def _for_free(response: LMResponse) -> LMResponse:
-    return LMResponse(text=response.text, usage=Usage(cached_calls=1))
+    return response.model_copy(update={"usage": Usage(cached_calls=1)})

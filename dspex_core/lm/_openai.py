@@ -1,10 +1,14 @@
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
-from dspex_core.errors import LMMalformedResponseError
+from dspex_core import events
+from dspex_core.errors import LMConnectionError, LMContextLengthError, LMMalformedResponseError, LMRequestError
+from dspex_core.lm._chat_body import FORMATS, chat_body, chat_usage, tool_uses
 from dspex_core.lm._endpoint import OpenAIEndpoint
-from dspex_core.lm._prices import cost_usd
 from dspex_core.seam import LMConfig, LMRequest, LMResponse
-from dspex_core.usage import Usage
+
+_PATH = "/chat/completions"
 
 
 class OpenAIProvider:
@@ -23,6 +27,7 @@ class OpenAIProvider:
         self._endpoint = OpenAIEndpoint(
             config.model, config.api_base, api_key=api_key, timeout_seconds=config.timeout_seconds
         )
+        self._format = FORMATS[0]
 
     async def open(self) -> None:
         """Make the client on the running loop; it is closed with that loop."""
@@ -33,36 +38,105 @@ class OpenAIProvider:
         await self._endpoint.close()
 
     async def complete(self, request: LMRequest) -> LMResponse:
-        """One attempt at one call.
+        """One attempt at one call; a form of structured output that the provider refuses is not asked for again.
 
         Raises:
             LMError: Of the class that says what went wrong; its text never holds the key.
         """
-        return self._response(await self._endpoint.post("/chat/completions", self._body(request)))
+        form = self._format
+        while True:
+            try:
+                answer = await self._endpoint.post(_PATH, chat_body(self._config, request, form=form))
+            except LMRequestError as error:
+                form = self._weaker(form, request, error)
+            else:
+                self._settle(form)
+                return self._response(answer)
 
-    def _body(self, request: LMRequest) -> dict[str, Any]:
-        config = self._config
-        body: dict[str, Any] = {
-            "model": config.name,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "temperature": config.temperature if request.temperature is None else request.temperature,
-        }
-        if config.max_tokens is not None:
-            body["max_tokens"] = config.max_tokens
-        return body
+    async def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
+        """One attempt at one call: text as it arrives, and then the response. Raises as `complete` does."""
+        form = self._format
+        while True:
+            body = chat_body(self._config, request, form=form) | {
+                "stream": True,
+                "stream_options": {"include_usage": True},
+            }
+            try:
+                async with aclosing(self._pieces(body)) as pieces:
+                    async for piece in pieces:
+                        self._settle(form)
+                        yield piece
+            except LMRequestError as error:
+                form = self._weaker(form, request, error)
+            else:
+                return
+
+    async def _pieces(self, body: dict[str, Any]) -> AsyncGenerator[str | LMResponse]:
+        text: list[str] = []
+        calls: dict[int, dict[str, str]] = {}
+        used: Any = None
+        finished = False
+        async with aclosing(self._endpoint.stream(_PATH, body)) as chunks:
+            async for chunk in chunks:
+                try:
+                    used = chunk.get("usage") or used
+                    for choice in (chunk.get("choices") or ())[:1]:
+                        delta: dict[str, Any] = choice.get("delta") or {}
+                        _collect(calls, delta.get("tool_calls") or ())
+                        finished = finished or choice.get("finish_reason") is not None
+                        if piece := delta.get("content"):
+                            text.append(piece)
+                            yield piece
+                except (TypeError, AttributeError, KeyError, ValueError):
+                    raise self._malformed() from None
+        if not finished:
+            raise self._endpoint.error(LMConnectionError, "the stream ended before the answer did")
+        try:
+            yield LMResponse(
+                text="".join(text), usage=chat_usage(self._config, used), tool_calls=tool_uses(list(calls.values()))
+            )
+        except (TypeError, AttributeError, KeyError, ValueError):
+            raise self._malformed() from None
 
     def _response(self, answer: Any) -> LMResponse:
         # A server may send any JSON under status 200.
         try:
-            text = answer["choices"][0]["message"]["content"]
-            used: Any = answer.get("usage") or {}
-            prompt_tokens, completion_tokens = used.get("prompt_tokens", 0), used.get("completion_tokens", 0)
-            usage = Usage(
-                lm_calls=1,
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
-                cost_usd=cost_usd(self._config.model, prompt_tokens, completion_tokens),
+            message = answer["choices"][0]["message"]
+            called = [call["function"] for call in message.get("tool_calls") or ()]
+            return LMResponse(
+                text=message["content"] or "",
+                usage=chat_usage(self._config, answer.get("usage")),
+                tool_calls=tool_uses(called),
             )
-            return LMResponse(text=text or "", usage=usage)
         except (TypeError, AttributeError, KeyError, IndexError, ValueError):
-            raise self._endpoint.error(LMMalformedResponseError, "an answer without choices or usage") from None
+            raise self._malformed() from None
+
+    def _malformed(self) -> Exception:
+        return self._endpoint.error(LMMalformedResponseError, "an answer without choices or usage")
+
+    def _weaker(self, form: str, request: LMRequest, error: LMRequestError) -> str:
+        """The next form of structured output to try; the error itself if there is none."""
+        weaker = FORMATS[FORMATS.index(form) + 1 :]
+        if request.response_format is None or not weaker or isinstance(error, LMContextLengthError):
+            raise error
+        self._reason = str(error)
+        return weaker[0]
+
+    def _settle(self, form: str) -> None:
+        if form == self._format:
+            return
+        refused, self._format = self._format, form
+        events.publish(
+            events.StructuredOutputRefused(
+                model=self._config.model, refused=refused, fallback=form, reason=self._reason
+            )
+        )
+
+
+def _collect(calls: dict[int, dict[str, str]], deltas: Any) -> None:
+    """Add the pieces of calls to what is known of them."""
+    for delta in deltas:
+        call = calls.setdefault(delta["index"], {"name": "", "arguments": ""})
+        function: dict[str, Any] = delta.get("function") or {}
+        call["name"] += function.get("name") or ""
+        call["arguments"] += function.get("arguments") or ""

@@ -10,6 +10,7 @@ from dspex_core.modules._predict import ChainOfThought, Predict
 from dspex_core.modules._react import ReAct
 from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
+from dspex_core.modules._streaming import StreamedPiece
 
 __all__ = [
     "MODULES",
@@ -23,6 +24,7 @@ __all__ = [
     "ReAct",
     "Refine",
     "Retrieve",
+    "StreamedPiece",
     "build_program",
     "is_deterministic",
     "module_named",

@@ -1,16 +1,18 @@
 import copy
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from dspex_core.adapters import Adapter
 from dspex_core.errors import ProgramError
 from dspex_core.modules._bounded import bounded
+from dspex_core.modules._streaming import PieceStream, StreamedPiece
 from dspex_core.programs import ImportedProgram, ProgramFile, ProgramReference, read_program, write_program
 from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference, reference_to
-from dspex_core.seam import ConfiguredLM, LMConfig, ProgramState, configuration_of, metered
+from dspex_core.seam import AdapterConfig, ConfiguredLM, LMConfig, ProgramState, configuration_of, metered
 from dspex_core.synchronous import in_thread, run_synchronously
 
 if TYPE_CHECKING:
@@ -119,6 +121,31 @@ class Module:
         from dspex_core.modules._pipeline import Pipeline  # noqa: PLC0415 - a pipeline is a module too
 
         return Pipeline([*_stages(self), *_stages(other)])
+
+    def set_adapter(self, adapter: Adapter | AdapterConfig | None) -> None:
+        """Give every predictor in this program an adapter of its own, in place; it is saved with the program."""
+        config = adapter.config if isinstance(adapter, Adapter) else adapter
+        for predictor in self.named_predictors().values():
+            predictor.set_state(predictor.state.model_copy(update={"adapter": config}))
+
+    def stream(self, **inputs: Any) -> AsyncGenerator[StreamedPiece | Prediction]:
+        """Run the module and read its answer while it is written.
+
+            async for piece in program.stream(question="Why is the sky blue?"):
+                if isinstance(piece, StreamedPiece):
+                    print(piece.text, end="")
+
+        Who reads slowly slows the reading from the model; nothing piles up. Leaving the loop early (close the generator
+        with `contextlib.aclosing`, or cancel the task) cancels the run and closes its connections.
+
+        Yields:
+            Pieces of every predictor's output fields as they arrive, and at last the Prediction.
+
+        Raises:
+            DSPExError: When iterated, as calling the module does.
+        """
+        names = {id(predictor): name for name, predictor in self.named_predictors().items()}
+        return PieceStream(names).run(self(**inputs))
 
     def run(self, **inputs: Any) -> Prediction:
         """The same as `await module(…)`, from synchronous code; works inside a notebook too."""

@@ -1,12 +1,23 @@
 import copy
 from typing import Any, Self
 
-from dspex_core.adapters import ChatAdapter
-from dspex_core.errors import AdapterParseError, ProgramError
+from dspex_core.adapters import Adapter, Exchange, adapter_of
+from dspex_core.errors import AdapterParseError, LMContextLengthError, LMRequestError, ProgramError
+from dspex_core.events import AdapterFellBack
 from dspex_core.modules._module import Module
+from dspex_core.modules._streaming import current_stream
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
-from dspex_core.seam import LMRequest, Message, PredictorState, current_rollout, current_runtime, record_step
+from dspex_core.seam import (
+    LMRequest,
+    LMResponse,
+    Message,
+    PredictorState,
+    current_adapter,
+    current_rollout,
+    current_runtime,
+    record_step,
+)
 from dspex_core.signature import Signature, signature_of
 
 ROLLOUT_TEMPERATURE = 1.0
@@ -18,7 +29,8 @@ class Predict(Module):
     Args:
         signature: A Signature class, or a string such as "question -> answer".
 
-    An answer that cannot be read is sent back once, with what is wrong with it; see `ChatAdapter.correction`.
+    An answer that cannot be read is sent back once, with what is wrong with it; then the adapter's fallbacks ask, in
+    their order, each told in an event. The adapter is the predictor's own (`set_adapter`), or the one in force.
 
     Raises:
         AdapterParseError: When called, if the second answer cannot be read either.
@@ -28,23 +40,29 @@ class Predict(Module):
     def __init__(self, signature: type[Signature] | str) -> None:
         self.signature = signature_of(signature)
         self._state = PredictorState(instructions=self.signature.instructions)
-        self._prefix: tuple[Message, ...] | None = None
-        self._adapter = ChatAdapter()
+        self._prefix: tuple[Adapter, tuple[Message, ...]] | None = None
+        self._refused: dict[Adapter, Adapter] = {}
 
     async def forward(self, **inputs: Any) -> Prediction:
         """Ask the model."""
         self._check(inputs)
-        if self._prefix is None:
-            self._prefix = self._adapter.prefix(self.signature, self._state.instructions, self._state.demos)
-        messages = (*self._prefix, self._adapter.question(self.signature, inputs))
-        answer = await self._generate(messages)
+        asked = _Asked(self)
+        adapter = self.adapter
         try:
-            outputs = self._adapter.parse(self.signature, answer)
+            outputs = await adapter.ask(self.signature, self._prefix_for(adapter), inputs, asked)
+        except LMRequestError as error:
+            plain = self._without_native_tools(adapter, error)
+            outputs = await plain.ask(self.signature, self._prefix_for(plain), inputs, asked)
         except AdapterParseError as error:
-            correction = self._adapter.correction(self.signature, error)
-            outputs = self._adapter.parse(self.signature, await self._generate((*messages, *correction)))
+            outputs = await self._fall_back(adapter, inputs, asked, error)
         record_step((self, dict(inputs), outputs))
         return Prediction(outputs)
+
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter that a call made now asks with: its own, or the one in force."""
+        adapter = adapter_of(self._state.adapter or current_adapter())
+        return self._refused.get(adapter, adapter)
 
     @property
     def state(self) -> PredictorState:
@@ -70,16 +88,41 @@ class Predict(Module):
             return super().reference()
         return DeclaredProgram(module="predict", signature=self.signature.to_spec())
 
-    async def _generate(self, messages: tuple[Message, ...]) -> str:
-        rollout = current_rollout()
-        request = LMRequest(
-            messages=messages,
-            lm=self._state.lm,
-            rollout_id=rollout or None,
-            temperature=ROLLOUT_TEMPERATURE if rollout else None,
+    def _prefix_for(self, adapter: Adapter) -> tuple[Message, ...]:
+        if self._prefix is None or self._prefix[0] is not adapter:
+            made = adapter.prefix(self.signature, self._state.instructions, self._state.demos)
+            self._prefix = (adapter, made)
+        return self._prefix[1]
+
+    def _without_native_tools(self, adapter: Adapter, error: LMRequestError) -> Adapter:
+        """The same adapter with tools in the prompt's text, for a provider that refuses them otherwise."""
+        if adapter.layout(self.signature).tools is None or isinstance(error, LMContextLengthError):
+            raise error
+        plain = adapter_of(adapter.config.model_copy(update={"native_tools": False}))
+        self._tell(adapter, plain, str(error))
+        self._refused[adapter] = plain
+        return plain
+
+    def _tell(self, adapter: Adapter, fallback: Adapter, reason: str) -> None:
+        current_runtime().emit(
+            AdapterFellBack(
+                signature=self.signature.__name__, adapter=repr(adapter), fallback=repr(fallback), reason=reason
+            )
         )
-        response = await current_runtime().generate(request)
-        return response.text
+
+    async def _fall_back(
+        self, adapter: Adapter, inputs: dict[str, Any], asked: "_Asked", error: AdapterParseError
+    ) -> dict[str, Any]:
+        for config in adapter.config.fallback:
+            fallback = adapter_of(config)
+            self._tell(adapter, fallback, error.reason)
+            adapter = fallback
+            prefix = adapter.prefix(self.signature, self._state.instructions, self._state.demos)
+            try:
+                return await adapter.ask(self.signature, prefix, inputs, asked)
+            except AdapterParseError as failure:
+                error = failure
+        raise error
 
     def _check(self, inputs: dict[str, Any]) -> None:
         for name in self.signature.input_fields:
@@ -97,6 +140,30 @@ class Predict(Module):
         clone = copy.copy(self)
         memo[id(self)] = clone
         return clone
+
+
+class _Asked:
+    """Sends a predictor's exchanges to the model in force, piece by piece where somebody reads the pieces."""
+
+    def __init__(self, predictor: Predict) -> None:
+        self._predictor = predictor
+        self._attempt = 0
+
+    async def __call__(self, exchange: Exchange) -> LMResponse:
+        rollout = current_rollout()
+        request = LMRequest(
+            messages=exchange.messages,
+            lm=exchange.lm or self._predictor.state.lm,
+            rollout_id=rollout or None,
+            temperature=ROLLOUT_TEMPERATURE if rollout else None,
+            tools=exchange.tools,
+            response_format=exchange.response_format,
+        )
+        stream = current_stream()
+        if stream is None:
+            return await current_runtime().generate(request)
+        attempt, self._attempt = self._attempt, self._attempt + (exchange.reader is not None)
+        return await stream.ask(request, exchange.reader, predictor=self._predictor, attempt=attempt)
 
 
 class ChainOfThought(Module):

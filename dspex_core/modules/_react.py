@@ -4,7 +4,7 @@ from typing import Any, Literal, cast
 import pydantic
 from pydantic_core import to_jsonable_python
 
-from dspex_core.adapters import ChatAdapter
+from dspex_core.adapters import Adapter
 from dspex_core.errors import AdapterParseError, LMContextLengthError, ProgramError, ToolError
 from dspex_core.modules._module import Module
 from dspex_core.modules._predict import ChainOfThought, Predict
@@ -124,7 +124,7 @@ class ReAct(Module):
         try:
             step = await self._ask(self.react, trajectory, inputs)
         except AdapterParseError as error:
-            thought, name, args = _what_was_meant(self.react.signature, error)
+            thought, name, args = _what_was_meant(self.react.adapter, self.react.signature, error)
             problem = f"This step cannot be carried out: {error.reason}. The tools are {', '.join(self.tools)}."
             trajectory.add(thought, name, args, problem)
             return ""
@@ -267,7 +267,7 @@ def _signature(name: str, instructions: str, fields: dict[str, Any]) -> type[Sig
     return pydantic.create_model(name, __base__=Signature, __doc__=instructions, **fields)
 
 
-def _what_was_meant(signature: type[Signature], error: AdapterParseError) -> tuple[str, str, Any]:
+def _what_was_meant(adapter: Adapter, signature: type[Signature], error: AdapterParseError) -> tuple[str, str, Any]:
     """Thought, tool and arguments of an answer that could not be taken as it is, as far as they can be read."""
     loose = _signature(
         signature.__name__,
@@ -275,7 +275,7 @@ def _what_was_meant(signature: type[Signature], error: AdapterParseError) -> tup
         {"trajectory": (str, InputField())} | {name: (str, OutputField()) for name in _OWN_FIELDS[1:]},
     )
     try:
-        said = ChatAdapter().parse(loose, error.answer)
+        said = adapter.parse(loose, error.answer)
     except AdapterParseError:
         return "", "", {}
     return said["next_thought"], said["next_tool_name"], said["next_tool_args"]

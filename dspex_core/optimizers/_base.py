@@ -20,6 +20,7 @@ from dspex_core.seam import (
     TraceRequest,
     TraceResult,
     configuration_of,
+    current_adapter,
     current_runtime,
 )
 from dspex_core.usage import Usage
@@ -233,6 +234,9 @@ class Optimizer(BaseModel):
             LMError: If a model could not be reached; all answers so far are in the cache, and a second try uses them.
         """
         self.check(student, trainset, valset, teacher)
+        if current_adapter() is not None:
+            # What is found is found with this adapter, so the result says so, as that of a durable run does.
+            student = student.with_state(student.get_state().with_adapter(current_adapter()))
         search = Search(
             current_runtime(),
             student=student,

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dspex_core.modules import Module
 from dspex_core.programs import ProgramReference
-from dspex_core.seam import ProgramState
+from dspex_core.seam import ProgramState, current_adapter
 
 
 class ProgramOutline(BaseModel):
@@ -22,12 +22,12 @@ class ProgramOutline(BaseModel):
 
     @classmethod
     def of(cls, program: Module) -> "ProgramOutline":
-        """A program's outline.
+        """A program's outline; predictors without an adapter of their own get the one in force.
 
         Raises:
             ProgramError: If no other process could rebuild it.
         """
-        return cls(structure=program.reference(), state=program.get_state())
+        return cls(structure=program.reference(), state=program.get_state().with_adapter(current_adapter()))
 
     def get_state(self) -> ProgramState:
         """The state."""

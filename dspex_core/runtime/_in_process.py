@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, cast
 
 from dspex_core import events
@@ -76,6 +77,14 @@ class InProcessRuntime:
         response = await self._lm_of(request.lm).generate(request)
         add_usage(response.usage)
         return response
+
+    async def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
+        """Call the model and hand on what it says as it arrives."""
+        async with aclosing(self._lm_of(request.lm).stream(request)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, LMResponse):
+                    add_usage(piece.usage)
+                yield piece
 
     async def retrieve(self, request: RetrieveRequest) -> list[Passage]:
         """Search with the request's retriever, or with this runtime's."""

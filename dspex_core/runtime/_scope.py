@@ -1,38 +1,61 @@
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from dspex_core.adapters import Adapter
 from dspex_core.errors import ConfigurationError
 from dspex_core.lm import LM
 from dspex_core.runtime._in_process import InProcessRuntime
-from dspex_core.seam import Retriever, Runtime, current_runtime, scoped_runtime, set_default_runtime
+from dspex_core.seam import (
+    Retriever,
+    Runtime,
+    current_runtime,
+    scoped_adapter,
+    scoped_runtime,
+    set_default_adapter,
+    set_default_runtime,
+)
 
 
-def configure(*, lm: LM, retriever: Retriever | None = None) -> None:
-    """Set the process's default LM and retriever, once, at the start of a program; `using` wins over them."""
+def configure(*, lm: LM, retriever: Retriever | None = None, adapter: Adapter | None = None) -> None:
+    """Set the process's default LM, retriever and adapter, once, at the start of a program; `using` wins over them."""
     set_default_runtime(InProcessRuntime(lm, retriever=retriever))
+    set_default_adapter(adapter.config if adapter else None)
 
 
 @contextmanager
 def using(
-    *, lm: LM | None = None, retriever: Retriever | None = None, runtime: Runtime | None = None
-) -> Generator[Runtime]:
-    """Put an LM, a retriever or a whole runtime in force for the block and the tasks started in it, and nothing else.
+    *,
+    lm: LM | None = None,
+    retriever: Retriever | None = None,
+    adapter: Adapter | None = None,
+    runtime: Runtime | None = None,
+) -> Generator[None]:
+    """Put an LM, a retriever, an adapter or a whole runtime in force for the block and the tasks started in it.
 
         with using(lm=LM("openai/gpt-4o-mini")):
             prediction = await triage(text="I was charged twice")
 
     Args:
         lm: The model that predictors ask.
-        retriever: What `Retrieve` searches. Of the two, one that is not given stays as it is.
+        retriever: What `Retrieve` searches.
+        adapter: How predictors that have no adapter of their own write prompts and read answers. Of these three, one
+            that is not given stays as it is.
         runtime: What does everything; it brings a model and a retriever of its own.
 
     Raises:
-        ConfigurationError: If nothing is given, or a runtime and something else.
+        ConfigurationError: If nothing is given, or a runtime together with an LM or a retriever.
     """
-    if (lm is None and retriever is None) == (runtime is None):
+    parts = lm is not None or retriever is not None
+    if parts and runtime is not None:
         raise ConfigurationError("using(…) takes lm= and retriever=, or runtime=: one of the two")
-    with scoped_runtime(runtime or _in_force_but(lm, retriever)) as scoped:
-        yield scoped
+    if not parts and runtime is None and adapter is None:
+        raise ConfigurationError("using(…) puts nothing in force: give it lm=, retriever=, adapter= or runtime=")
+    with ExitStack() as scopes:
+        if adapter is not None:
+            scopes.enter_context(scoped_adapter(adapter.config))
+        if parts or runtime is not None:
+            scopes.enter_context(scoped_runtime(runtime or _in_force_but(lm, retriever)))
+        yield
 
 
 def _in_force_but(lm: LM | None, retriever: Retriever | None) -> InProcessRuntime:

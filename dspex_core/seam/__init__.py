@@ -1,6 +1,6 @@
 """The seam between programs and the world: the Runtime protocol and the values that cross it."""
 
-from dspex_core.seam._adapter import AdapterConfig
+from dspex_core.seam._adapter import AdapterConfig, AdapterName
 from dspex_core.seam._context import (
     Payer,
     UsageMeter,
@@ -49,6 +49,7 @@ from dspex_core.seam._tools import CallableTool, ToolCall, ToolResult
 
 __all__ = [
     "AdapterConfig",
+    "AdapterName",
     "CallableTool",
     "ConfiguredLM",
     "Dataset",

@@ -40,7 +40,6 @@ class ProgramState(BaseModel):
             }
         )
 
-
     def with_adapter(self, adapter: AdapterConfig | None) -> "ProgramState":
         """The same state with an adapter for the predictors that have none."""
         if adapter is None:

@@ -1,10 +1,13 @@
 import base64
 import binascii
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from dspex_core.errors import FieldValueError
 from dspex_core.types._base import FieldValue
@@ -27,6 +30,22 @@ _STARTS = {
 _BRANDS = {b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic", b"heix": "image/heic",
            b"mif1": "image/heif", b"msf1": "image/heif"}  # fmt: skip
 _LONGEST_SHOWN = 80
+
+IMAGE_PLACE = re.compile("\ue000image (\\d+)\ue001")
+"""What stands for an image in text written under `shown_images`; its group is the image's index."""
+
+_shown: ContextVar[list[str] | None] = ContextVar("dspex_shown_images", default=None)
+
+
+@contextmanager
+def shown_images() -> Generator[list[str]]:
+    """Collect the URLs of images that are dumped in the block, and dump an `IMAGE_PLACE` for each."""
+    images: list[str] = []
+    token = _shown.set(images)
+    try:
+        yield images
+    finally:
+        _shown.reset(token)
 
 
 class Image(FieldValue):
@@ -134,6 +153,14 @@ class Image(FieldValue):
                 "a file is read with Image.from_file"
             )
         return url
+
+    @model_serializer(mode="wrap")
+    def _in_place(self, dump: SerializerFunctionWrapHandler) -> Any:
+        shown = _shown.get()
+        if shown is None:
+            return dump(self)
+        shown.append(self.url)
+        return f"\ue000image {len(shown) - 1}\ue001"
 
     def __repr__(self) -> str:
         return f"Image({_shortened(self.url)!r})"

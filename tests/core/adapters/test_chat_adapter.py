@@ -46,7 +46,7 @@ def parse_one(annotation, text):
 
 def test_the_prompt_is_in_the_wire_format():
     demo = {"text": "refund me", "tags": ["x"], "reasoning": "money", "team": "billing"}
-    messages = (*ADAPTER.prefix(TRIAGE, "Route it.", (demo,)), ADAPTER.question(TRIAGE, {"text": "hi", "tags": []}))
+    messages = (*ADAPTER.prefix(TRIAGE, "Route it.", (demo,)), *ADAPTER.question(TRIAGE, {"text": "hi", "tags": []}))
     assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
     system, asked, answered, question = (message.content for message in messages)
     for part in (

@@ -77,13 +77,16 @@ async def test_the_last_configure_counts(first, second):
 
 def test_a_whole_runtime_may_be_put_in_force(first):
     runtime = InProcessRuntime(first)
-    with using(runtime=runtime) as scoped:
-        assert scoped is current_runtime() is runtime
+    with using(runtime=runtime):
+        assert current_runtime() is runtime
         assert runtime.lm is first
 
 
-@pytest.mark.parametrize("both", [True, False])
-def test_using_takes_one_of_lm_and_runtime(first, both):
-    arguments = {"lm": first, "runtime": InProcessRuntime(first)} if both else {}
-    with pytest.raises(ConfigurationError, match="one of the two"), using(**arguments):
+def test_using_takes_one_of_lm_and_runtime(first):
+    with pytest.raises(ConfigurationError, match="one of the two"), using(lm=first, runtime=InProcessRuntime(first)):
+        pass
+
+
+def test_using_without_anything_says_what_it_takes():
+    with pytest.raises(ConfigurationError, match="give it lm=, retriever=, adapter= or runtime="), using():
         pass

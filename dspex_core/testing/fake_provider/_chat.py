@@ -4,12 +4,13 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from dspex_core.testing.fake_provider import _openai
+from dspex_core.testing.fake_provider._chat_request import ChatRequest, ObjectFormat, SchemaFormat
 from dspex_core.testing.fake_provider._exchange import (
     NOT_JSON,
     Answer,
@@ -17,81 +18,12 @@ from dspex_core.testing.fake_provider._exchange import (
     Mind,
     Refusal,
     Said,
+    ToolCall,
     digest,
     invalid,
     pieces,
     salt,
 )
-from dspex_core.testing.fake_provider._prompt import Message
-from dspex_core.testing.fake_provider._schema import strictness_complaint
-
-
-class TextPart(BaseModel):
-    """A piece of a message; pieces that are no text are passed over."""
-
-    text: str = ""
-
-
-class ChatMessage(BaseModel):
-    """One message of a request."""
-
-    role: str
-    content: str | list[TextPart] | None = None
-
-    def text(self) -> str:
-        """The message's text, its parts joined."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content or ())
-
-
-class StreamOptions(BaseModel):
-    """How a stream is to end."""
-
-    include_usage: bool = False
-
-
-class JsonSchema(BaseModel):
-    """The schema that an answer must fit."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
-    json_schema: dict[str, Any] = Field(default_factory=dict[str, Any], alias="schema")
-    strict: bool | None = None
-
-
-class TextFormat(BaseModel):
-    """Text of any kind."""
-
-    type: Literal["text"]
-
-
-class ObjectFormat(BaseModel):
-    """Any JSON object."""
-
-    type: Literal["json_object"]
-
-
-class SchemaFormat(BaseModel):
-    """A JSON object of a schema."""
-
-    type: Literal["json_schema"]
-    json_schema: JsonSchema
-
-
-class ChatRequest(BaseModel):
-    """The part of a /v1/chat/completions body that is read."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    model: str = Field(min_length=1)
-    messages: list[ChatMessage] = Field(min_length=1)
-    temperature: float | None = None
-    n: int | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    response_format: Annotated[TextFormat | ObjectFormat | SchemaFormat, Field(discriminator="type")] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,8 +42,7 @@ class ChatExchange:
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """A `chat.completion`, or the `chat.completion.chunk`s of one."""
         said = mind(self.call)
-        prompt_tokens = sum(_openai.tokens(text) for _, text in self.call.turns)
-        completion_tokens = _openai.tokens(said.text)
+        prompt_tokens, completion_tokens = self.call.prompt_tokens(), said.completion_tokens()
         usage = {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
@@ -130,12 +61,15 @@ class ChatExchange:
         return json.dumps(start).encode()
 
     def _whole(self, said: Said, usage: dict[str, int]) -> bytes:
-        message = {"role": "assistant", "content": said.text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
+        if said.tool_calls:
+            calls = [self._call(number, call, call.json_arguments()) for number, call in enumerate(said.tool_calls)]
+            message |= {"content": said.text or None, "tool_calls": calls}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(said)}
         return _written(self._head("chat.completion") | {"choices": [choice], "usage": usage})
 
     def _events(self, said: Said, usage: dict[str, int], chunk_characters: int) -> Iterator[bytes]:
-        """The role, the text in pieces, why it ends, and the usage if it was asked for."""
+        """The role, the text and the calls in pieces, why it ends, and the usage if it was asked for."""
         options = self.request.stream_options
         with_usage = options is not None and options.include_usage
         head = self._head("chat.completion.chunk") | ({"usage": None} if with_usage else {})
@@ -144,13 +78,22 @@ class ChatExchange:
             choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
             return _event(head | {"choices": [choice]})
 
-        yield event({"role": "assistant", "content": "", "refusal": None})
+        start = None if said.tool_calls and not said.text else ""
+        yield event({"role": "assistant", "content": start, "refusal": None})
         for piece in pieces(said.text, chunk_characters):
             yield event({"content": piece})
-        yield event({}, "stop")
+        for number, call in enumerate(said.tool_calls):
+            yield event({"tool_calls": [{"index": number} | self._call(number, call, "")]})
+            for piece in pieces(call.json_arguments(), chunk_characters):
+                yield event({"tool_calls": [{"index": number, "function": {"arguments": piece}}]})
+        yield event({}, _finish_reason(said))
         if with_usage:
             yield _event(head | {"choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
+
+    def _call(self, number: int, call: ToolCall, arguments: str) -> dict[str, Any]:
+        call_id = f"call_{self.content.hex()[:20]}{number}"
+        return {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {
@@ -180,20 +123,17 @@ class ChatCompletions:
             return invalid(error)
         except ValueError:
             return NOT_JSON
-        if request.n not in (None, 1):
-            return Refusal(400, "`n` above 1 is not served: send the request once per answer.", param="n")
-        if request.stream_options is not None and not request.stream:
-            return Refusal(400, "`stream_options` is only allowed when `stream` is enabled.", param="stream_options")
-        turns = tuple((message.role, message.text()) for message in request.messages)
-        if refusal := self._refused_format(request, turns):
+        if refusal := request.refused(structured_output=self._structured_output):
             return refusal
         form = request.response_format
         call = Call(
-            turns,
+            request.turns(),
             salt(body, without="messages"),
             request.temperature or 0.0,
             wants_json=isinstance(form, ObjectFormat | SchemaFormat),
             schema=form.json_schema.json_schema if isinstance(form, SchemaFormat) else None,
+            tools=request.offered(),
+            demanded=request.demanded(),
         )
         return ChatExchange(request, call, digest(body))
 
@@ -201,25 +141,9 @@ class ChatCompletions:
         """An error as OpenAI's API answers it."""
         return _openai.refuse(refusal)
 
-    def _refused_format(self, request: ChatRequest, turns: tuple[Message, ...]) -> Refusal | None:
-        form = request.response_format
-        if isinstance(form, SchemaFormat):
-            return refused_schema(form.json_schema, "response_format", served=self._structured_output)
-        if isinstance(form, ObjectFormat) and not any("json" in text.lower() for _, text in turns):
-            message = (
-                "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
-            )
-            return Refusal(400, message, param="messages")
-        return None
 
-
-def refused_schema(form: JsonSchema, param: str, *, served: bool) -> Refusal | None:
-    """Why an answer cannot be held to a schema."""
-    if not served:
-        message = f"Invalid parameter: '{param}' of type 'json_schema' is not supported with this model."
-        return Refusal(400, message, param=param)
-    complaint = strictness_complaint(form.json_schema, form.name) if form.strict else None
-    return None if complaint is None else Refusal(400, complaint, param=param)
+def _finish_reason(said: Said) -> str:
+    return "tool_calls" if said.tool_calls else "stop"
 
 
 def _event(document: dict[str, Any]) -> bytes:

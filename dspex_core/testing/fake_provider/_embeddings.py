@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.testing.fake_provider import _openai
 from dspex_core.testing.fake_provider._exchange import NOT_JSON, Answer, Mind, Refusal, digest, invalid
+from dspex_core.testing.fake_provider._exchange import tokens as count_tokens
 from dspex_core.testing.fake_provider._words import words
 
 DIMENSIONS = 256
@@ -75,7 +76,7 @@ class Embeddings:
 
 def embeddings(request: EmbeddingRequest) -> tuple[bytes, int]:
     """A body as /v1/embeddings gives it, and the number of tokens of the texts."""
-    tokens = sum(_openai.tokens(text) for text in request.texts())
+    tokens = sum(count_tokens(text) for text in request.texts())
     body = {
         "object": "list",
         "model": request.model,

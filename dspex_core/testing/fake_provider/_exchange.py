@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +11,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from dspex_core.testing.fake_provider._prompt import Message
+
+_CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,27 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class ToolSpec:
+    """A function that the model may call: its name, what it is for, and the JSON schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function that the model wants called, and with what."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def json_arguments(self) -> str:
+        """The arguments as the model writes them."""
+        return json.dumps(self.arguments, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
 class Call:
     """What the model is asked, in no API's own words.
 
@@ -39,6 +63,8 @@ class Call:
         temperature: How far apart two candidates may be and still count as equal.
         wants_json: Whether nothing but a JSON object will do.
         schema: What that object has to fit.
+        tools: What the model may call.
+        demanded: The tool that it must call, or "*" for any.
     """
 
     turns: tuple[Message, ...]
@@ -46,17 +72,34 @@ class Call:
     temperature: float = 0.0
     wants_json: bool = False
     schema: dict[str, Any] | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    demanded: str | None = None
 
     def asked(self) -> str:
-        """The last user message."""
-        return next((text for role, text in reversed(self.turns) if role == "user"), "")
+        """The last user message, and what tools answered after it."""
+        last = max((number for number, (role, _) in enumerate(self.turns) if role == "user"), default=0)
+        return "\n".join(text for role, text in self.turns[last:] if role in ("user", "tool"))
+
+    def tools_answered(self) -> bool:
+        """Whether it is a tool's answer that the model is asked about."""
+        return self.turns[-1][0] == "tool"
+
+    def prompt_tokens(self) -> int:
+        """What the messages and the tools cost."""
+        specs = [[tool.name, tool.description, tool.parameters] for tool in self.tools]
+        return sum(tokens(text) for _, text in self.turns) + (tokens(json.dumps(specs)) if specs else 0)
 
 
 @dataclass(frozen=True)
 class Said:
-    """What the model answers."""
+    """What the model answers: a text, calls of tools, or both."""
 
     text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    def completion_tokens(self) -> int:
+        """What the answer costs."""
+        return tokens(self.text) + sum(tokens(call.name + call.json_arguments()) for call in self.tool_calls)
 
 
 Mind = Callable[[Call], Said]
@@ -112,6 +155,11 @@ class Api(Protocol):
     def refuse(self, refusal: Refusal) -> web.Response:
         """An error as the API words it."""
         ...
+
+
+def tokens(text: str) -> int:
+    """Four characters are a token."""
+    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
 def digest(body: object) -> bytes:

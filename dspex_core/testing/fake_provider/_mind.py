@@ -4,12 +4,13 @@ import ast
 import json
 from typing import Any
 
-from dspex_core.testing.fake_provider._exchange import Call, Said
+from dspex_core.testing.fake_provider._exchange import Call, Said, ToolCall
 from dspex_core.testing.fake_provider._forms import written
 from dspex_core.testing.fake_provider._learner import Sampling, answer_fields, remark
 from dspex_core.testing.fake_provider._prompt import TEXT_TYPE, Conversation, Field, read_conversation
 from dspex_core.testing.fake_provider._schema import fitting, schema_fields
 from dspex_core.testing.fake_provider._script import Script, ScriptRule
+from dspex_core.testing.fake_provider._tool_choice import chosen_call
 
 
 class Mind:
@@ -26,7 +27,11 @@ class Mind:
         """What is said to a call."""
         conversation = read_conversation(call.turns, schema_fields(call.schema) if call.schema else ())
         if rule := self.script.answer(call.asked()):
-            return Said(_scripted(rule, call, conversation))
+            return _scripted(rule, call, conversation)
+        if call.tools and (call.demanded or not call.tools_answered()):
+            query = conversation.query or {"text": conversation.last_text}
+            if chosen := chosen_call(call.tools, query, demanded=call.demanded):
+                return Said("", (chosen,))
         if not conversation.task.outputs:
             text = remark(conversation)
             return Said(json.dumps({"answer": text}, ensure_ascii=False) if call.wants_json else text)
@@ -37,10 +42,12 @@ class Mind:
         return Said(written("json", fitting(call.schema, typed) if call.schema else typed))
 
 
-def _scripted(rule: ScriptRule, call: Call, conversation: Conversation) -> str:
+def _scripted(rule: ScriptRule, call: Call, conversation: Conversation) -> Said:
+    calls = tuple(ToolCall(wanted.name, wanted.arguments) for wanted in rule.tool_calls)
     if isinstance(rule.answer, str):
-        return rule.answer
-    return written("json" if call.wants_json else conversation.form, rule.answer)
+        return Said(rule.answer, calls)
+    form = "json" if call.wants_json else conversation.form
+    return Said(written(form, rule.answer) if rule.answer is not None else "", calls)
 
 
 def _json_value(field: Field, text: str) -> Any:

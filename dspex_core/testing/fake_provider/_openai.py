@@ -1,6 +1,4 @@
-"""What OpenAI's endpoints share: tokens, errors and the list of models."""
-
-import math
+"""What OpenAI's endpoints share: errors and the list of models."""
 
 from aiohttp import web
 
@@ -9,14 +7,8 @@ from dspex_core.testing.fake_provider._exchange import Refusal
 MODELS = ("fake-learner", "gpt-4o-mini", "gpt-4o")
 """What GET /v1/models lists; any other name is answered too."""
 
-_CHARACTERS_PER_TOKEN = 4
 _RATE_LIMITED = 429
 _SERVER_ERROR = 500
-
-
-def tokens(text: str) -> int:
-    """Four characters are a token."""
-    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
 
 
 def model_list() -> web.Response:

@@ -1,25 +1,47 @@
 from collections.abc import Sequence
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from dspex_core.errors import ConfigurationError
+
+
+class ScriptedCall(BaseModel):
+    """A tool to call.
+
+    Attributes:
+        name: The tool's name.
+        arguments: What to call it with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    arguments: dict[str, Any] = {}
 
 
 class ScriptRule(BaseModel):
     """What to say to a prompt of some kind.
 
     Attributes:
-        when: Text that the last user message holds; of several, all of them.
+        when: Text that the last user message, or what tools answered after it, holds; of several, all of them.
         answer: The answer as text, or output fields by name, which are written in the form that the prompt asks for.
+        tool_calls: Tools to call, by the provider's function calling; with or without an answer.
         times: Answers that the rule gives before it is used up; None sets no limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     when: str | tuple[str, ...]
-    answer: str | dict[str, Any]
+    answer: str | dict[str, Any] | None = None
+    tool_calls: tuple[ScriptedCall, ...] = ()
     times: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.answer is None and not self.tool_calls:
+            raise ValueError("give an answer, tool_calls or both")
+        return self
 
     def fits(self, message: str) -> bool:
         """Whether the rule is about this message."""
@@ -71,4 +93,5 @@ class Script:
 def _complaint(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"the script cannot be used: {where or 'it'}: {first['msg']}; it is a list of {{'when': …, 'answer': …}}"
+    told = first["msg"].removeprefix("Value error, ")
+    return f"the script cannot be used: {where or 'it'}: {told}; it is a list of {{'when': …, 'answer': …}}"

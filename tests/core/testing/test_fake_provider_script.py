@@ -44,7 +44,7 @@ async def test_a_script_can_be_replaced_over_http(provider, http):
     assert await labels(provider, "a parcel") == [{"label": "parcel", "count": 2}]
     async with http.post(url, json=[{"when": "x", "reply": "y"}]) as response:
         assert response.status == 400
-        assert "0.answer: Field required" in (await response.json())["error"]["message"]
+        assert "0.reply: Extra inputs are not permitted" in (await response.json())["error"]["message"]
 
 
 async def test_a_provider_in_its_own_process_follows_a_script():
@@ -55,5 +55,5 @@ async def test_a_provider_in_its_own_process_follows_a_script():
 
 
 def test_a_script_that_cannot_be_used_is_refused():
-    with pytest.raises(ConfigurationError, match=r"the script cannot be used: 0\.answer: Field required"):
+    with pytest.raises(ConfigurationError, match=r"the script cannot be used: 0: give an answer"):
         FakeProvider(script=[{"when": "x"}])

@@ -4,7 +4,8 @@ import contextlib
 import csv
 import io
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dspex_core.errors import DatasetError
 
 # The largest value that a C long holds on every platform; the csv module's own default is 128 KiB a field.
 _FIELD_LIMIT = 2**31 - 1
+_RECORDS_AT_ONCE = 200
 _field_limit_lock = threading.Lock()
 
 
@@ -26,24 +28,34 @@ def parse_tsv(text: str, path: Path) -> list[dict[str, Any]]:
 
 
 def _parse(text: str, path: Path, *, delimiter: str) -> list[dict[str, Any]]:
-    records = _records(text, path, delimiter)
-    with _wide_fields():
-        _, header = next(records)
-        _check_header(header, path)
-        rows: list[dict[str, Any]] = []
+    return list(delimited_rows(io.StringIO(text, newline=""), path, delimiter=delimiter))
+
+
+def delimited_rows(lines: Iterable[str], path: Path, *, delimiter: str) -> Iterator[dict[str, Any]]:
+    """The rows below the header; lines come with their ends, as of a file opened with newline=""."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    while True:
+        with _wide_fields():
+            # The limit is the process's, so it is not lifted while whoever reads the rows works on them.
+            records = list(islice(_records(reader, path, delimiter), _RECORDS_AT_ONCE))
+        if not records:
+            return
         for line, cells in records:
+            if header is None:
+                header = cells
+                _check_header(header, path)
+                continue
             if len(cells) != len(header):
                 raise DatasetError(
                     f"{path}: line {line} has {_counted(len(cells), 'cell')}, the header has {len(header)};"
                     f" put quotes around a value that holds {'a tab' if delimiter == chr(9) else 'a comma'}"
                 )
-            rows.append(dict(zip(header, cells, strict=True)))
-    return rows
+            yield dict(zip(header, cells, strict=True))
 
 
-def _records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(reader: Any, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the records that are not blank, each with the line it begins on."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -80,7 +92,7 @@ def _counted(count: int, noun: str) -> str:
 
 @contextlib.contextmanager
 def _wide_fields() -> Generator[None]:
-    """Lift the csv module's process-wide limit while one file is read; the lock keeps two readers from undoing it."""
+    """Lift the csv module's process-wide limit for a while; the lock keeps two readers from undoing it."""
     with _field_limit_lock:
         before = csv.field_size_limit(_FIELD_LIMIT)
         try:

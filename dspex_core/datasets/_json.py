@@ -1,20 +1,23 @@
 """JSON lines, and JSON files that hold one list."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from dspex_core.errors import DatasetError
 
 
-def parse_jsonl(text: str, path: Path) -> list[dict[str, Any]]:
+def jsonl_rows(lines: Iterable[str], path: Path) -> Iterator[dict[str, Any]]:
     """One object a line; only a newline ends a line, since JSON strings may hold every other separator."""
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.strip():
-            where = f"line {number}"
-            rows.append(_as_row(_load(line, path, line=number), where, path))
-    return rows
+            yield _as_row(_load(line, path, line=number), f"line {number}", path)
+
+
+def parse_jsonl(text: str, path: Path) -> list[dict[str, Any]]:
+    """The rows of a whole file."""
+    return list(jsonl_rows(text.split("\n"), path))
 
 
 def parse_json(text: str, path: Path) -> list[dict[str, Any]]:

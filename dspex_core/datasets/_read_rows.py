@@ -40,15 +40,25 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
         ConfigurationError: A .parquet file, and pyarrow is not installed.
     """
     path = Path(path)
+    extension = checked_extension(path)
+    rows = read_parquet(path) if extension == ".parquet" else _read_text(path, _TEXT_PARSERS[extension])
+    if not rows:
+        raise DatasetError(f"{path}: the file has no rows; add at least one")
+    return rows
+
+
+def checked_extension(path: Path) -> str:
+    """The extension of a data file that is there, in lower case.
+
+    Raises:
+        DatasetError: It is not there, or of an unknown kind.
+    """
     _require_file(path)
     extension = path.suffix.lower()
     if extension not in _KNOWN:
         ending = repr(path.suffix) if path.suffix else "no extension"
         raise DatasetError(f"{path}: cannot read a data file with {ending}; use one of {', '.join(_KNOWN)}")
-    rows = read_parquet(path) if extension == ".parquet" else _read_text(path, _TEXT_PARSERS[extension])
-    if not rows:
-        raise DatasetError(f"{path}: the file has no rows; add at least one")
-    return rows
+    return extension
 
 
 def _read_text(path: Path, parse: _TextParser) -> list[dict[str, Any]]:

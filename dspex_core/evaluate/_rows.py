@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from dspex_core.errors import ConfigurationError, EvaluationError, LMError, LMRequestError, MetricError, RetrievalError
+from dspex_core.errors import ConfigurationError, LMError, LMRequestError, MetricError, RetrievalError
 from dspex_core.metrics import is_built_in, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
@@ -68,36 +68,55 @@ async def evaluate_rows(
         metric: What scores a prediction. A synchronous one of the user's runs in a thread.
         concurrency: Rows in flight at once.
         on_outage: What to do when a model cannot be reached after all retries.
-        on_row: Called with each result as it arrives; an EvaluationError that it raises ends the evaluation.
+        on_row: Called with each result as it arrives; an error that it raises ends the evaluation.
 
     Returns:
         Results in the order of `rows`.
+
+    Raises as `score_rows` does.
+    """
+    results: list[RowResult] = []
+
+    def keep(result: RowResult) -> None:
+        results.append(result)
+        if on_row is not None:
+            on_row(result)
+
+    await score_rows(program, rows, metric, concurrency=concurrency, on_outage=on_outage, on_row=keep)
+    return sorted(results, key=lambda result: result.row)
+
+
+async def score_rows(
+    program: Callee,
+    rows: Iterable[tuple[int, Example]],
+    metric: Metric,
+    *,
+    concurrency: int,
+    on_outage: OnOutage,
+    on_row: Callable[[RowResult], None],
+) -> None:
+    """The same, keeping nothing: at most `concurrency` rows are in memory, however many there are.
 
     Raises:
         LMError: If a model could not be reached and `on_outage` is "raise", or the key or the model was refused. Rows
             in flight are finished first, so that their answers are kept.
         ConfigurationError: If there is no LM or no key.
         MetricError: If the metric raised or returned no score.
+        Exception: Whatever `rows` or `on_row` raise.
     """
     source = iter(rows)
-    results: list[RowResult] = []
     defect: list[Exception] = []
 
     async def work() -> None:
-        for index, example in _until(source, defect):
-            try:
-                result = await evaluate_row(program, index, example, metric, on_outage=on_outage)
-                results.append(result)
-                if on_row is not None:
-                    on_row(result)
-            except (ConfigurationError, EvaluationError, LMError, MetricError, RetrievalError) as error:
-                defect.append(error)
-                return
+        try:
+            for index, example in _until(source, defect):
+                on_row(await evaluate_row(program, index, example, metric, on_outage=on_outage))
+        except Exception as error:  # noqa: BLE001 - raised below, once the rows in flight are done
+            defect.append(error)
 
     await _gather(work, concurrency)
     if defect:
         raise defect[0]
-    return sorted(results, key=lambda result: result.row)
 
 
 async def evaluate_row(

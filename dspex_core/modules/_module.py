@@ -3,13 +3,23 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from dspex_core.adapters import Adapter
 from dspex_core.errors import ProgramError
 from dspex_core.modules._bounded import bounded
 from dspex_core.modules._streaming import PieceStream, StreamedPiece
-from dspex_core.programs import ImportedProgram, ProgramFile, ProgramReference, read_program, write_program
+from dspex_core.programs import (
+    Anatomy,
+    ImportedProgram,
+    ProgramFile,
+    ProgramReference,
+    StateFormat,
+    load_state,
+    read_program,
+    save_state,
+    write_program,
+)
 from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference, reference_to
 from dspex_core.seam import AdapterConfig, ConfiguredLM, LMConfig, ProgramState, configuration_of, metered
@@ -18,6 +28,8 @@ from dspex_core.synchronous import in_thread, run_synchronously
 if TYPE_CHECKING:
     from dspex_core.modules._pipeline import Pipeline
     from dspex_core.modules._predict import Predict
+
+_Part = TypeVar("_Part", bound="Module")
 
 
 class Module:
@@ -153,7 +165,9 @@ class Module:
 
     def named_predictors(self) -> dict[str, "Predict"]:
         """Every predictor in this module by its dotted name, in the order the parts were set."""
-        return dict(_walk(self, "", set()))
+        from dspex_core.modules._predict import Predict  # noqa: PLC0415 - a predictor is a module too
+
+        return dict(_walk(self, Predict, "", set()))
 
     def get_state(self) -> ProgramState:
         """Instructions, demos and LM of every predictor."""
@@ -166,14 +180,17 @@ class Module:
             ProgramError: If the state is of a program with other predictors.
         """
         program = copy.deepcopy(self)
-        predictors = program.named_predictors()
+        program._enter(state)  # noqa: SLF001 - the same class
+        return program
+
+    def _enter(self, state: ProgramState) -> None:
+        predictors = self.named_predictors()
         if predictors.keys() != state.predictors.keys():
             raise ProgramError(
                 f"this state has predictors {', '.join(state.predictors)}; the program's are {', '.join(predictors)}"
             )
         for name, predictor in predictors.items():
             predictor.set_state(state.predictors[name])
-        return program
 
     def reference(self) -> ProgramReference:
         """How another process rebuilds this program's structure.
@@ -195,18 +212,60 @@ class Module:
             raise ProgramError(f"{code.path}() builds other predictors than this instance has")
         return ImportedProgram(code=code)
 
+    def _anatomy(self) -> Anatomy:
+        from dspex_core.modules._retrieve import Retrieve  # noqa: PLC0415 - a search is a module too
+
+        signatures = {name: predictor.signature for name, predictor in self.named_predictors().items()}
+        return Anatomy(signatures, {name: search.k for name, search in _walk(self, Retrieve, "", set())})
+
     def built_from(self, reference: ProgramReference) -> Self:
         """This program, remembering the reference that it was built from."""
         self._built_from = reference
         return self
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, format: StateFormat = "dspex") -> None:  # noqa: A002 - as users say it
         """Write structure and state to a readable JSON file.
+
+        Args:
+            path: The file; one that is there is replaced.
+            format: "dspy" writes what `dspy.Module.load` reads, which is the state alone; see `save_state`.
 
         Raises:
             ProgramError: If the file cannot be written or the structure cannot be written down.
         """
-        write_program(path, ProgramFile(structure=self.reference(), state=self.get_state()))
+        if format == "dspex":
+            write_program(path, ProgramFile(structure=self.reference(), state=self.get_state()))
+        else:
+            self.save_state(path, format=format)
+
+    def save_state(self, path: str | Path, *, format: StateFormat = "dspex") -> None:  # noqa: A002 - as above
+        """Write the state alone to a readable JSON file: instructions, demos and LMs, and no structure.
+
+        Args:
+            path: The file; one that is there is replaced.
+            format: "dspy" writes what `dspy.Module.load` of version 3.4.1 reads.
+
+        Raises:
+            ProgramError: If the file cannot be written, or something has no place in DSPy's; names it.
+        """
+        save_state(path, self.get_state(), self._anatomy(), form=format)
+
+    def load_state(self, path: str | Path, *, format: StateFormat = "dspex") -> Self:  # noqa: A002 - as above
+        """Put this program into a saved state, in place.
+
+        Args:
+            path: The file.
+            format: "dspy" reads what DSPy's `save` wrote as JSON.
+
+        Returns:
+            This program.
+
+        Raises:
+            ProgramError: If it is no such file, is of another program, or holds something that has no equivalent here;
+                nothing has changed then.
+        """
+        self._enter(load_state(path, self._anatomy(), form=format))
+        return self
 
     @staticmethod
     def load(path: str | Path, *, trust: Collection[str] | None = None) -> "Module":
@@ -243,13 +302,11 @@ def _stages(module: Module) -> Sequence[Module]:
     return module.parts if type(module) is Pipeline else [module]
 
 
-def _walk(part: Any, name: str, seen: set[int]) -> Iterator[tuple[str, "Predict"]]:
-    from dspex_core.modules._predict import Predict  # noqa: PLC0415 - a predictor is a module too
-
+def _walk(part: Any, kind: type[_Part], name: str, seen: set[int]) -> Iterator[tuple[str, _Part]]:
     if id(part) in seen:
         return
     seen.add(id(part))
-    if isinstance(part, Predict):
+    if isinstance(part, kind):
         yield name or "self", part
         return
     children: Iterator[tuple[str, Any]]
@@ -264,4 +321,4 @@ def _walk(part: Any, name: str, seen: set[int]) -> Iterator[tuple[str, "Predict"
     else:
         return
     for child_name, child in children:
-        yield from _walk(child, child_name, seen)
+        yield from _walk(child, kind, child_name, seen)

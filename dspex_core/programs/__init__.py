@@ -1,5 +1,6 @@
-"""Programs written down: how their structure is rebuilt, and the files they are saved in."""
+"""Programs written down: how their structure is rebuilt, the files they are saved in, and DSPy's."""
 
+from dspex_core.programs._dspy_state import Anatomy
 from dspex_core.programs._file import (
     FORMAT_VERSION,
     DeclaredProgram,
@@ -9,13 +10,18 @@ from dspex_core.programs._file import (
     read_program,
     write_program,
 )
+from dspex_core.programs._state_file import StateFormat, load_state, save_state
 
 __all__ = [
     "FORMAT_VERSION",
+    "Anatomy",
     "DeclaredProgram",
     "ImportedProgram",
     "ProgramFile",
     "ProgramReference",
+    "StateFormat",
+    "load_state",
     "read_program",
+    "save_state",
     "write_program",
 ]

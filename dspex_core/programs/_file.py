@@ -1,16 +1,16 @@
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.errors import ProgramError
+from dspex_core.programs._disk import is_dspy_state, read_object, write_whole
 from dspex_core.references import CodeReference
 from dspex_core.seam import ProgramState
 from dspex_core.signature import SignatureSpec
 
 FORMAT_VERSION = 1
-"""Version of the file format written; a file of another version is refused, never guessed at."""
+"""Version of the file formats written; a file of another version is refused, never guessed at."""
 
 
 class DeclaredProgram(BaseModel):
@@ -57,19 +57,25 @@ class ProgramFile(BaseModel):
     state: ProgramState
 
 
+class StateFile(BaseModel):
+    """A saved state, without the program that it is of, as readable JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dspex_state: int = FORMAT_VERSION
+    state: ProgramState
+
+
+_Form = TypeVar("_Form", ProgramFile, StateFile)
+
+
 def write_program(path: str | Path, program: ProgramFile) -> None:
     """Write a program file; an existing one is replaced in one step, so a reader never sees half of it.
 
     Raises:
         ProgramError: If it cannot be written there.
     """
-    target = Path(path)
-    draft = target.with_name(target.name + ".part")
-    try:
-        draft.write_text(program.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        draft.replace(target)
-    except OSError as error:
-        raise ProgramError(f"cannot write the program to {target}: {error.strerror}") from None
+    write_whole(path, program.model_dump_json(indent=2) + "\n", what="program")
 
 
 def read_program(path: str | Path) -> ProgramFile:
@@ -78,26 +84,39 @@ def read_program(path: str | Path) -> ProgramFile:
     Raises:
         ProgramError: If there is none, or it is not a program file of this version.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ProgramError(f"cannot read the program file {path}: {reason}") from None
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise ProgramError(f"{path} is not a program file: {error}") from None
-    version = cast("dict[str, Any]", data).get("dspex_program") if isinstance(data, dict) else None
+    data = read_object(path, what="program")
+    hint = ""
+    if "dspex_state" in data:
+        hint = ": it holds a state alone, which program.load_state(path) reads"
+    elif is_dspy_state(data):
+        hint = ": it holds a state that DSPy saved, which program.load_state(path, format='dspy') reads"
+    return read_versioned(path, data, ProgramFile, hint=hint)
+
+
+def read_versioned(path: str | Path, data: dict[str, Any], form: type[_Form], *, hint: str) -> _Form:
+    """What a file of ours holds, if it is of this version.
+
+    Args:
+        path: The file, for errors.
+        data: What was read from it.
+        form: What it must be.
+        hint: For errors, what it is if not that.
+
+    Raises:
+        ProgramError: If it is not.
+    """
+    what, key = ("program", "dspex_program") if form is ProgramFile else ("state", "dspex_state")
+    version = data.get(key)
     if version is None:
-        raise ProgramError(f"{path} is not a DSPEx program file: it has no 'dspex_program' entry")
+        raise ProgramError(f"{path} is not a DSPEx {what} file{hint or f': it has no {key!r} entry'}")
     if version != FORMAT_VERSION:
         raise ProgramError(
-            f"{path} has program format {version!r}; this DSPEx reads format {FORMAT_VERSION}: "
+            f"{path} has {what} format {version!r}; this DSPEx reads format {FORMAT_VERSION}: "
             "save it again with this version, or install the version that wrote it"
         )
     try:
-        return ProgramFile.model_validate(data)
+        return form.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ProgramError(f"{path} is not a program file: {where}: {first['msg']}") from None
+        raise ProgramError(f"{path} is not a {what} file: {where}: {first['msg']}") from None

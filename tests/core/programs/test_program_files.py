@@ -190,7 +190,7 @@ def test_a_file_of_another_format_version_is_refused_never_guessed_at(tmp_path):
     [
         (b"", "is not a program file"),
         (b"{", "is not a program file"),
-        (b"[1]", "no 'dspex_program' entry"),
+        (b"[1]", "it holds no JSON object"),
         (b'{"predict": {"demos": []}}', "no 'dspex_program' entry"),
         (b'{"dspex_program": 1}', "structure: Field required"),
         (b"\x80\x04\x95pickle", "it is not text"),

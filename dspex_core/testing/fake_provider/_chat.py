@@ -10,20 +10,23 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from dspex_core.testing.fake_provider import _openai
+from dspex_core.testing.fake_provider._call import Call, Said, ToolCall
 from dspex_core.testing.fake_provider._chat_request import ChatRequest, ObjectFormat, SchemaFormat
 from dspex_core.testing.fake_provider._exchange import (
     NOT_JSON,
     Answer,
-    Call,
     Mind,
     Refusal,
-    Said,
-    ToolCall,
+    Usage,
+    bearer_key,
     digest,
+    event,
     invalid,
     pieces,
     salt,
+    written,
 )
+from dspex_core.testing.fake_provider._reasoning import effort_of
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,10 @@ class ChatExchange:
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """A `chat.completion`, or the `chat.completion.chunk`s of one."""
         said = mind(self.call)
-        prompt_tokens, completion_tokens = self.call.prompt_tokens(), said.completion_tokens()
-        usage = {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
-        }
+        usage = Usage.of(self.call, said)
         if self.stream:
-            events = self._events(said, usage, chunk_characters)
-            return Answer(events=events, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
-        return Answer(self._whole(said, usage), prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+            return Answer(usage, events=self._events(said, usage, chunk_characters))
+        return Answer(usage, self._whole(said, usage))
 
     def malformed(self, *, broken_json: bool) -> bytes:
         """A body that is cut off, or one without choices."""
@@ -60,35 +57,35 @@ class ChatExchange:
             return json.dumps(start)[:-1].encode() + b', "choices": [{"index": 0, "mess'
         return json.dumps(start).encode()
 
-    def _whole(self, said: Said, usage: dict[str, int]) -> bytes:
+    def _whole(self, said: Said, usage: Usage) -> bytes:
         message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
         if said.tool_calls:
             calls = [self._call(number, call, call.json_arguments()) for number, call in enumerate(said.tool_calls)]
             message |= {"content": said.text or None, "tool_calls": calls}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(said)}
-        return _written(self._head("chat.completion") | {"choices": [choice], "usage": usage})
+        return written(self._head("chat.completion") | {"choices": [choice], "usage": _usage(usage)})
 
-    def _events(self, said: Said, usage: dict[str, int], chunk_characters: int) -> Iterator[bytes]:
+    def _events(self, said: Said, usage: Usage, chunk_characters: int) -> Iterator[bytes]:
         """The role, the text and the calls in pieces, why it ends, and the usage if it was asked for."""
         options = self.request.stream_options
         with_usage = options is not None and options.include_usage
         head = self._head("chat.completion.chunk") | ({"usage": None} if with_usage else {})
 
-        def event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
             choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-            return _event(head | {"choices": [choice]})
+            return event(head | {"choices": [choice]})
 
         start = None if said.tool_calls and not said.text else ""
-        yield event({"role": "assistant", "content": start, "refusal": None})
+        yield chunk({"role": "assistant", "content": start, "refusal": None})
         for piece in pieces(said.text, chunk_characters):
-            yield event({"content": piece})
+            yield chunk({"content": piece})
         for number, call in enumerate(said.tool_calls):
-            yield event({"tool_calls": [{"index": number} | self._call(number, call, "")]})
+            yield chunk({"tool_calls": [{"index": number} | self._call(number, call, "")]})
             for piece in pieces(call.json_arguments(), chunk_characters):
-                yield event({"tool_calls": [{"index": number, "function": {"arguments": piece}}]})
-        yield event({}, _finish_reason(said))
+                yield chunk({"tool_calls": [{"index": number, "function": {"arguments": piece}}]})
+        yield chunk({}, _finish_reason(said))
         if with_usage:
-            yield _event(head | {"choices": [], "usage": usage})
+            yield event(head | {"choices": [], "usage": _usage(usage)})
         yield b"data: [DONE]\n\n"
 
     def _call(self, number: int, call: ToolCall, arguments: str) -> dict[str, Any]:
@@ -111,6 +108,9 @@ class ChatCompletions:
         structured_output: Whether it takes a JSON schema for the answer.
     """
 
+    name = "chat"
+    key = staticmethod(bearer_key)
+
     def __init__(self, *, structured_output: bool = True) -> None:
         self._structured_output = structured_output
 
@@ -128,12 +128,14 @@ class ChatCompletions:
         form = request.response_format
         call = Call(
             request.turns(),
-            salt(body, without="messages"),
+            salt(body, "messages"),
             request.temperature or 0.0,
             wants_json=isinstance(form, ObjectFormat | SchemaFormat),
             schema=form.json_schema.json_schema if isinstance(form, SchemaFormat) else None,
             tools=request.offered(),
             demanded=request.demanded(),
+            most_tokens=request.max_completion_tokens or request.max_tokens,
+            effort=effort_of(request.model, request.reasoning_effort),
         )
         return ChatExchange(request, call, digest(body))
 
@@ -143,12 +145,21 @@ class ChatCompletions:
 
 
 def _finish_reason(said: Said) -> str:
-    return "tool_calls" if said.tool_calls else "stop"
+    if said.tool_calls:
+        return "tool_calls"
+    return "length" if said.cut else "stop"
 
 
-def _event(document: dict[str, Any]) -> bytes:
-    return b"data: " + _written(document) + b"\n\n"
-
-
-def _written(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False).encode()
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dspex_core.testing.fake_provider._exchange import Refusal, ToolSpec
+from dspex_core.testing.fake_provider._call import ToolSpec
+from dspex_core.testing.fake_provider._exchange import Refusal
 from dspex_core.testing.fake_provider._prompt import Message
+from dspex_core.testing.fake_provider._reasoning import Effort, reasons, refused_for_reasoning
 from dspex_core.testing.fake_provider._schema import strictness_complaint
 
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
@@ -123,6 +125,9 @@ class ChatRequest(BaseModel):
     model: str = Field(min_length=1)
     messages: list[ChatMessage] = Field(min_length=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    reasoning_effort: Effort | None = None
     n: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -132,6 +137,11 @@ class ChatRequest(BaseModel):
 
     def refused(self, *, structured_output: bool) -> Refusal | None:
         """Why the request is well formed and yet not served."""
+        if refusal := refused_for_reasoning(self.model, self.temperature, self.reasoning_effort):
+            return refusal
+        if self.max_tokens is not None and reasons(self.model):
+            text = "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+            return Refusal(400, f"Unsupported parameter: {text}", code="unsupported_parameter", param="max_tokens")
         if self.n not in (None, 1):
             return Refusal(400, "`n` above 1 is not served: send the request once per answer.", param="n")
         if self.stream_options is not None and not self.stream:

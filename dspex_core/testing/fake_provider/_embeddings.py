@@ -12,8 +12,17 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.testing.fake_provider import _openai
-from dspex_core.testing.fake_provider._exchange import NOT_JSON, Answer, Mind, Refusal, digest, invalid
-from dspex_core.testing.fake_provider._exchange import tokens as count_tokens
+from dspex_core.testing.fake_provider._call import tokens
+from dspex_core.testing.fake_provider._exchange import (
+    NOT_JSON,
+    Answer,
+    Mind,
+    Refusal,
+    Usage,
+    bearer_key,
+    digest,
+    invalid,
+)
 from dspex_core.testing.fake_provider._words import words
 
 DIMENSIONS = 256
@@ -45,8 +54,8 @@ class EmbeddingExchange:
 
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """The vectors, which no mind is needed for."""
-        body, tokens = embeddings(self.request)
-        return Answer(body, prompt_tokens=tokens)
+        body, prompt_tokens = embeddings(self.request)
+        return Answer(Usage(prompt_tokens), body)
 
     def malformed(self, *, broken_json: bool) -> bytes:
         """A body that is cut off, or one without data."""
@@ -55,6 +64,9 @@ class EmbeddingExchange:
 
 class Embeddings:
     """The endpoint /v1/embeddings."""
+
+    name = "embeddings"
+    key = staticmethod(bearer_key)
 
     def read(self, raw: bytes) -> EmbeddingExchange | Refusal:
         """The request in a body, or why it cannot be served."""
@@ -76,7 +88,7 @@ class Embeddings:
 
 def embeddings(request: EmbeddingRequest) -> tuple[bytes, int]:
     """A body as /v1/embeddings gives it, and the number of tokens of the texts."""
-    tokens = sum(count_tokens(text) for text in request.texts())
+    count = sum(tokens(text) for text in request.texts())
     body = {
         "object": "list",
         "model": request.model,
@@ -84,9 +96,9 @@ def embeddings(request: EmbeddingRequest) -> tuple[bytes, int]:
             {"object": "embedding", "index": index, "embedding": _written(embed(text, request.dimensions), request)}
             for index, text in enumerate(request.texts())
         ],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "usage": {"prompt_tokens": count, "total_tokens": count},
     }
-    return json.dumps(body).encode(), tokens
+    return json.dumps(body).encode(), count
 
 
 def embed(text: str, dimensions: int = DIMENSIONS) -> list[float]:

@@ -1,18 +1,17 @@
-"""What the APIs have in common: a question to the model, what it says, and how that leaves the server."""
+"""What the APIs have in common: how requests come in, and how answers and errors go out."""
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from dspex_core.testing.fake_provider._prompt import Message
+from dspex_core.testing.fake_provider._call import Call, Said
 
-_CHARACTERS_PER_TOKEN = 4
+Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,78 +31,33 @@ class Refusal:
     param: str | None = None
 
 
-@dataclass(frozen=True)
-class ToolSpec:
-    """A function that the model may call: its name, what it is for, and the JSON schema of its arguments."""
-
-    name: str
-    description: str
-    parameters: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    """A function that the model wants called, and with what."""
-
-    name: str
-    arguments: dict[str, Any]
-
-    def json_arguments(self) -> str:
-        """The arguments as the model writes them."""
-        return json.dumps(self.arguments, ensure_ascii=False)
-
-
-@dataclass(frozen=True)
-class Call:
-    """What the model is asked, in no API's own words.
-
-    Attributes:
-        turns: The messages, as roles and texts.
-        salt: The request without its messages, as text: it decides between equal candidates.
-        temperature: How far apart two candidates may be and still count as equal.
-        wants_json: Whether nothing but a JSON object will do.
-        schema: What that object has to fit.
-        tools: What the model may call.
-        demanded: The tool that it must call, or "*" for any.
-    """
-
-    turns: tuple[Message, ...]
-    salt: str
-    temperature: float = 0.0
-    wants_json: bool = False
-    schema: dict[str, Any] | None = None
-    tools: tuple[ToolSpec, ...] = ()
-    demanded: str | None = None
-
-    def asked(self) -> str:
-        """The last user message, and what tools answered after it."""
-        last = max((number for number, (role, _) in enumerate(self.turns) if role == "user"), default=0)
-        return "\n".join(text for role, text in self.turns[last:] if role in ("user", "tool"))
-
-    def tools_answered(self) -> bool:
-        """Whether it is a tool's answer that the model is asked about."""
-        return self.turns[-1][0] == "tool"
-
-    def prompt_tokens(self) -> int:
-        """What the messages and the tools cost."""
-        specs = [[tool.name, tool.description, tool.parameters] for tool in self.tools]
-        return sum(tokens(text) for _, text in self.turns) + (tokens(json.dumps(specs)) if specs else 0)
-
-
-@dataclass(frozen=True)
-class Said:
-    """What the model answers: a text, calls of tools, or both."""
-
-    text: str
-    tool_calls: tuple[ToolCall, ...] = ()
-
-    def completion_tokens(self) -> int:
-        """What the answer costs."""
-        return tokens(self.text) + sum(tokens(call.name + call.json_arguments()) for call in self.tool_calls)
-
-
 Mind = Callable[[Call], Said]
 """What answers a call."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an exchange cost, in tokens.
+
+    Attributes:
+        prompt_tokens: The whole question.
+        completion_tokens: The whole answer.
+        cached_tokens: Of the question, what was read from the prompt cache.
+        cache_written_tokens: Of the question, what was written to it.
+        reasoning_tokens: Of the answer, what is not shown.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_written_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @classmethod
+    def of(cls, call: Call, said: Said, *, cached_tokens: int = 0) -> Self:
+        """What a call and the answer to it cost."""
+        reasoning = said.reasoning_tokens()
+        return cls(call.prompt_tokens(), said.visible_tokens() + reasoning, cached_tokens, reasoning_tokens=reasoning)
 
 
 @dataclass(frozen=True)
@@ -111,16 +65,14 @@ class Answer:
     """An answer as it leaves the server.
 
     Attributes:
+        usage: What it cost.
         body: The whole body, of an answer that is not streamed.
         events: The server-sent events of one that is, each as it goes over the wire.
-        prompt_tokens: What the usage says of the question.
-        completion_tokens: What it says of the answer.
     """
 
+    usage: Usage
     body: bytes = b""
     events: Iterable[bytes] = ()
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
 
 
 class Exchange(Protocol):
@@ -148,6 +100,15 @@ class Exchange(Protocol):
 class Api(Protocol):
     """How an API reads requests and words errors."""
 
+    @property
+    def name(self) -> str:
+        """What the endpoint is called in the counts."""
+        ...
+
+    def key(self, headers: Headers) -> str | None:
+        """The key in a request's headers."""
+        ...
+
     def read(self, raw: bytes) -> Exchange | Refusal:
         """The request in a body, or why it cannot be served."""
         ...
@@ -157,21 +118,33 @@ class Api(Protocol):
         ...
 
 
-def tokens(text: str) -> int:
-    """Four characters are a token."""
-    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
-
-
 def digest(body: object) -> bytes:
     """Equal for equal JSON content, whatever the order of its keys."""
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(canonical.encode(), digest_size=16).digest()
 
 
-def salt(body: dict[str, Any], *, without: str) -> str:
-    """A request's JSON without its messages, and without what only says how the answer is to be sent."""
-    left_out = {without, "stream", "stream_options"}
+def salt(body: dict[str, Any], *messages: str) -> str:
+    """A request as JSON, without the keys that hold its messages and what only says how the answer is to be sent."""
+    left_out = {*messages, "stream", "stream_options"}
     return json.dumps({key: value for key, value in body.items() if key not in left_out}, sort_keys=True)
+
+
+def bearer_key(headers: Headers) -> str | None:
+    """The token of the Authorization header."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" and token else None
+
+
+def written(document: dict[str, Any]) -> bytes:
+    """A JSON document as it goes over the wire."""
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def event(document: dict[str, Any], *, named: bool = False) -> bytes:
+    """A server-sent event; named by the document's type where the API does so."""
+    name = f"event: {document['type']}\n".encode() if named else b""
+    return name + b"data: " + written(document) + b"\n\n"
 
 
 def pieces(text: str, size: int) -> list[str]:

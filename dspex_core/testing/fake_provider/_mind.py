@@ -2,9 +2,10 @@
 
 import ast
 import json
+from dataclasses import replace
 from typing import Any
 
-from dspex_core.testing.fake_provider._exchange import Call, Said, ToolCall
+from dspex_core.testing.fake_provider._call import Call, Said, ToolCall
 from dspex_core.testing.fake_provider._forms import written
 from dspex_core.testing.fake_provider._learner import Sampling, answer_fields, remark
 from dspex_core.testing.fake_provider._prompt import TEXT_TYPE, Conversation, Field, read_conversation
@@ -25,6 +26,9 @@ class Mind:
 
     def __call__(self, call: Call) -> Said:
         """What is said to a call."""
+        return replace(self._said(call).within(call.most_tokens), effort=call.effort)
+
+    def _said(self, call: Call) -> Said:
         conversation = read_conversation(call.turns, schema_fields(call.schema) if call.schema else ())
         if rule := self.script.answer(call.asked()):
             return _scripted(rule, call, conversation)

@@ -41,6 +41,15 @@ class FakeProviderProcess(ProviderSettings):
             raise ConfigurationError("the fake provider is not running: start it first, or enter it with `with`")
         return self._base_url
 
+    @property
+    def root_url(self) -> str:
+        """Where Anthropic's API is served, as its SDK wants it: without a path.
+
+        Raises:
+            ConfigurationError: The provider was never started.
+        """
+        return self.base_url.removesuffix("/v1")
+
     def start(self) -> None:
         """Start the process; returns once requests are answered.
 
@@ -108,7 +117,7 @@ class FakeProviderProcess(ProviderSettings):
         self.stop()
 
     def _ask(self, path: str, *, method: str, body: bytes | None = None) -> bytes:
-        url = f"{self.base_url.removesuffix('/v1')}/{path}"
+        url = f"{self.root_url}/{path}"
         request = urllib.request.Request(url, data=body, method=method)  # noqa: S310 - http, from our own process
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as response:  # noqa: S310 - as above
             return response.read()

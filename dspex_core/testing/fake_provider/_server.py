@@ -1,7 +1,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -11,33 +11,32 @@ from dspex_core.errors import ConfigurationError
 from dspex_core.testing.fake_provider import _openai
 from dspex_core.testing.fake_provider._chat import ChatCompletions
 from dspex_core.testing.fake_provider._embeddings import Embeddings
-from dspex_core.testing.fake_provider._exchange import Api, Exchange, Refusal
-from dspex_core.testing.fake_provider._faults import FaultPlan
+from dspex_core.testing.fake_provider._exchange import Refusal, bearer_key
+from dspex_core.testing.fake_provider._messages import Messages
 from dspex_core.testing.fake_provider._mind import Mind
+from dspex_core.testing.fake_provider._prompt_cache import PromptCache
 from dspex_core.testing.fake_provider._script import Script
+from dspex_core.testing.fake_provider._serving import Service
 from dspex_core.testing.fake_provider._settings import ProviderSettings
-from dspex_core.testing.fake_provider._stats import Ledger, ProviderStats
-from dspex_core.testing.fake_provider._writing import write_body, write_stream
+from dspex_core.testing.fake_provider._stats import ProviderStats
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LARGEST_BODY_BYTES = 64 * 1024 * 1024
-_SLOW_FACTOR = 20
 _CLOSING_SECONDS = 0.5
 
 
 class FakeProvider(ProviderSettings):
-    """A model provider on loopback that speaks OpenAI's API; its model learns from the prompt alone.
+    """A model provider on loopback that speaks OpenAI's and Anthropic's APIs; its model learns from the prompt alone.
 
-    It keeps nothing between requests but counts: equal requests get equal answers. Use it as
-    `async with FakeProvider(latency_ms=50) as provider: …`, or `start` and `stop` it; the arguments are those of
+    It keeps nothing between requests but counts and what is cached of prompts: equal requests get equal answers. Use it
+    as `async with FakeProvider(latency_ms=50) as provider: …`, or `start` and `stop` it; the arguments are those of
     `ProviderSettings`. All of it belongs to one event loop; `FakeProviderProcess` runs it beside yours.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._ledger = Ledger()
-        self._plan = FaultPlan(self.seed, self.fault_rate, tuple(self.fault_kinds))
         self._mind = Mind(Script(self.script))
+        self._prompt_cache = PromptCache()
+        self._service = Service(self, self._mind)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -47,18 +46,28 @@ class FakeProvider(ProviderSettings):
         Raises:
             ConfigurationError: The provider is not running.
         """
+        return f"{self.root_url}/v1"
+
+    @property
+    def root_url(self) -> str:
+        """Where Anthropic's API is served, as its SDK wants it: without a path.
+
+        Raises:
+            ConfigurationError: The provider is not running.
+        """
         if self._runner is None:
             raise ConfigurationError("the fake provider is not running: start it first, or enter it with `async with`")
-        return f"http://{self.host}:{self._runner.addresses[0][1]}/v1"
+        return f"http://{self.host}:{self._runner.addresses[0][1]}"
 
     def stats(self) -> ProviderStats:
         """What it has met since it started or was last reset."""
-        return self._ledger.stats()
+        return self._service.ledger.stats()
 
     def reset(self) -> None:
         """Set every count to zero, those of attempts included: faults come as if it had just started."""
-        self._ledger.reset()
-        self._plan.forget()
+        self._service.ledger.reset()
+        self._service.plan.forget()
+        self._prompt_cache.clear()
 
     async def start(self) -> None:
         """Listen; returns once requests are answered.
@@ -67,8 +76,14 @@ class FakeProvider(ProviderSettings):
             ConfigurationError: The address cannot be listened on.
         """
         app = web.Application(client_max_size=_LARGEST_BODY_BYTES)
-        app.router.add_post("/v1/chat/completions", self._at(ChatCompletions(structured_output=self.structured_output)))
-        app.router.add_post("/v1/embeddings", self._at(Embeddings()))
+        app.router.add_post(
+            "/v1/chat/completions", self._service.at(ChatCompletions(structured_output=self.structured_output))
+        )
+        app.router.add_post("/v1/embeddings", self._service.at(Embeddings()))
+        app.router.add_post(
+            "/v1/messages",
+            self._service.at(Messages(self._prompt_cache, structured_output=self.structured_output)),
+        )
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._serve_stats)
         app.router.add_post("/reset", self._serve_reset)
@@ -117,79 +132,8 @@ class FakeProvider(ProviderSettings):
     ) -> None:
         await self.stop()
 
-    def _at(self, api: Api) -> Handler:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._serve(request, api)
-
-        return handle
-
-    async def _serve(self, request: web.Request, api: Api) -> web.StreamResponse:
-        self._ledger.requests += 1
-        if refusal := self._refused_key(request):
-            return api.refuse(refusal)
-        exchange = api.read(await request.read())
-        if isinstance(exchange, Refusal):
-            return api.refuse(exchange)
-        self._ledger.note_content(exchange.content)
-        if self.capacity is not None and self._ledger.in_flight >= self.capacity:
-            self._ledger.faults["capacity"] += 1
-            message = f"The provider is full: it works on {self.capacity} requests at a time."
-            return self._rate_limited(api, message)
-        with self._ledger.working():
-            fault = self._plan.next_fault(exchange.content)
-            if fault is not None:
-                self._ledger.faults[fault] += 1
-            await self._wait(fault)
-            if fault is not None and fault != "slow":
-                return self._fail(request, api, exchange, fault)
-            return await self._answer(request, exchange)
-
-    async def _wait(self, fault: str | None) -> None:
-        latency_seconds = self.latency_ms / 1000
-        if fault == "slow":
-            await asyncio.sleep(max(_SLOW_FACTOR * latency_seconds, self.slow_seconds))
-        elif latency_seconds:
-            await asyncio.sleep(latency_seconds)
-
-    def _fail(self, request: web.Request, api: Api, exchange: Exchange, fault: str) -> web.Response:
-        if fault == "429":
-            return self._rate_limited(api, "Rate limit reached: try again later.")
-        if fault == "500":
-            return api.refuse(Refusal(500, "The server had an error while processing the request."))
-        if fault == "malformed":
-            body = exchange.malformed(broken_json=bool(exchange.content[0] % 2))
-            return web.Response(body=body, content_type="application/json")
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response()
-
-    def _rate_limited(self, api: Api, message: str) -> web.Response:
-        response = api.refuse(Refusal(429, message, code="rate_limit_exceeded"))
-        response.headers["Retry-After"] = f"{self.retry_after_seconds:g}"
-        return response
-
-    async def _answer(self, request: web.Request, exchange: Exchange) -> web.StreamResponse:
-        answer = exchange.answer(self._mind, self.chunk_characters)
-        if exchange.stream:
-            response = await write_stream(request, answer, self._ledger, chunk_seconds=self.chunk_latency_ms / 1000)
-        else:
-            response = await write_body(request, answer.body)
-        self._ledger.note_answer(
-            exchange.content, prompt_tokens=answer.prompt_tokens, completion_tokens=answer.completion_tokens
-        )
-        return response
-
-    def _refused_key(self, request: web.Request) -> Refusal | None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            return Refusal(401, "You didn't provide an API key: send it as `Authorization: Bearer YOUR_KEY`.")
-        if self.api_key is not None and token != self.api_key:
-            message = "Incorrect API key provided: send the one that this provider was started with."
-            return Refusal(401, message, code="invalid_api_key")
-        return None
-
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._refused_key(request)
+        refusal = self._service.refused_key(bearer_key(request.headers))
         return _openai.model_list() if refusal is None else _openai.refuse(refusal)
 
     async def _serve_stats(self, _request: web.Request) -> web.StreamResponse:

@@ -6,6 +6,34 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
+from dspex_core.testing.fake_provider._exchange import Usage
+
+
+class EndpointStats(BaseModel):
+    """What the answered requests of one endpoint cost.
+
+    Attributes:
+        answered: How many there were.
+        prompt_tokens: Tokens of their questions, cached ones included.
+        completion_tokens: Tokens of the answers, reasoning included.
+        cached_tokens: Of the questions, what was read from the prompt cache.
+        cache_written_tokens: Of the questions, what was written to it.
+        reasoning_tokens: Of the answers, what is not shown.
+    """
+
+    answered: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_written_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def add(self, usage: Usage) -> None:
+        """One more answered request."""
+        self.answered += 1
+        for name, count in vars(usage).items():
+            setattr(self, name, getattr(self, name) + count)
+
 
 class ProviderStats(BaseModel):
     """What a fake provider has met since it started or was last reset.
@@ -23,6 +51,7 @@ class ProviderStats(BaseModel):
         streams: Answers that began to be streamed.
         chunks: Events of streams that the operating system has taken, those of unfinished streams included.
         cancelled: Streams whose client went away before their end.
+        endpoints: The answered requests of each endpoint: `chat`, `responses`, `messages`, `embeddings`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +68,7 @@ class ProviderStats(BaseModel):
     streams: int = 0
     chunks: int = 0
     cancelled: int = 0
+    endpoints: dict[str, EndpointStats] = {}
 
 
 @dataclass
@@ -49,12 +79,10 @@ class Ledger:
     duplicates: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
-    answered: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
     streams: int = 0
     chunks: int = 0
     cancelled: int = 0
+    endpoints: dict[str, EndpointStats] = field(default_factory=dict[str, EndpointStats])
     faults: Counter[str] = field(default_factory=Counter[str])
     _seen: set[bytes] = field(default_factory=set[bytes])
     _answered_contents: set[bytes] = field(default_factory=set[bytes])
@@ -64,12 +92,10 @@ class Ledger:
         self._seen.add(content)
         self.duplicates += content in self._answered_contents
 
-    def note_answer(self, content: bytes, *, prompt_tokens: int, completion_tokens: int) -> None:
+    def note_answer(self, content: bytes, endpoint: str, usage: Usage) -> None:
         """The answer to this content has been written."""
-        self.answered += 1
         self._answered_contents.add(content)
-        self.prompt_tokens += prompt_tokens
-        self.completion_tokens += completion_tokens
+        self.endpoints.setdefault(endpoint, EndpointStats()).add(usage)
 
     @contextmanager
     def working(self) -> Generator[None]:
@@ -101,15 +127,16 @@ class Ledger:
         """The counts as they are now."""
         return ProviderStats(
             requests=self.requests,
-            answered=self.answered,
+            answered=sum(each.answered for each in self.endpoints.values()),
             distinct=len(self._seen),
             duplicates=self.duplicates,
             in_flight=self.in_flight,
             max_in_flight=self.max_in_flight,
             faults=dict(self.faults),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
+            prompt_tokens=sum(each.prompt_tokens for each in self.endpoints.values()),
+            completion_tokens=sum(each.completion_tokens for each in self.endpoints.values()),
             streams=self.streams,
             chunks=self.chunks,
             cancelled=self.cancelled,
+            endpoints={name: each.model_copy() for name, each in sorted(self.endpoints.items())},
         )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dspex_core.testing.fake_provider._exchange import ToolCall, ToolSpec
+from dspex_core.testing.fake_provider._call import ToolCall, ToolSpec
 from dspex_core.testing.fake_provider._schema import fitting
 from dspex_core.testing.fake_provider._words import words
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dspex_core.adapters import ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
     from dspex_core.errors import DSPExError
     from dspex_core.evaluate import Evaluate, EvaluationResult
-    from dspex_core.lm import LM
+    from dspex_core.lm import LM, inspect_history
     from dspex_core.modules import (
         BestOfN,
         ChainOfThought,
@@ -65,6 +65,7 @@ _HOMES = {
     "ToolCalls": "types",
     "Usage": "usage",
     "configure": "runtime",
+    "inspect_history": "lm",
     "using": "runtime",
 }
 
@@ -101,6 +102,7 @@ __all__ = [
     "XMLAdapter",
     "configure",
     "events",
+    "inspect_history",
     "using",
 ]
 

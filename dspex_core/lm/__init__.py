@@ -4,6 +4,8 @@ from dspex_core.lm._cache import ResponseCache
 from dspex_core.lm._config import endpoint_from_environment, lm_config
 from dspex_core.lm._disk import DiskStore
 from dspex_core.lm._endpoint import OpenAIEndpoint
+from dspex_core.lm._history import LMCall
+from dspex_core.lm._inspect import inspect_history
 from dspex_core.lm._lm import LM
 from dspex_core.lm._prices import cost_usd
 from dspex_core.lm._retrying import retrying
@@ -11,10 +13,12 @@ from dspex_core.lm._retrying import retrying
 __all__ = [
     "LM",
     "DiskStore",
+    "LMCall",
     "OpenAIEndpoint",
     "ResponseCache",
     "cost_usd",
     "endpoint_from_environment",
+    "inspect_history",
     "lm_config",
     "retrying",
 ]

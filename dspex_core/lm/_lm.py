@@ -1,13 +1,16 @@
 import asyncio
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config
 from dspex_core.lm._endpoint import DEFAULT_ENDPOINT
+from dspex_core.lm._history import CALLS_KEPT, LMCall, remembered, remembered_stream
+from dspex_core.lm._inspect import print_calls
 from dspex_core.lm._openai import OpenAIProvider
 from dspex_core.lm._retrying import retrying
 from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_payer
@@ -42,6 +45,7 @@ class LM:
     def __init__(self, model: str, *, api_key: str | None = None, **options: Any) -> None:
         self.config = lm_config(model, **options)
         self._api_key = api_key
+        self.history: deque[LMCall] = deque(maxlen=CALLS_KEPT)
         self._cache: ResponseCache | None = None
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = weakref.WeakKeyDictionary()
 
@@ -64,6 +68,7 @@ class LM:
         """Raise ConfigurationError if there is no key."""
         OpenAIProvider(self.config, self._api_key)
 
+    @remembered
     async def generate(self, request: LMRequest) -> LMResponse:
         """Ask the model; an answer that is known already comes from the cache, and costs nothing.
 
@@ -88,6 +93,7 @@ class LM:
             return _for_free(await asyncio.shield(joined))
         return await self._ask_once(here, request, key, cache)
 
+    @remembered_stream
     async def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
         """Ask the model, and read its answer while it is written; a known answer comes in one piece.
 
@@ -118,6 +124,18 @@ class LM:
                     answer = CachedAnswer(response=piece, paid_by=payer.name if payer else "")
                     await self._open_cache().put(key, answer)
                 yield piece
+
+    def inspect_history(self, n: int = 1, *, file: TextIO | None = None) -> None:
+        """Print the last calls of this LM, as `dspex_core.inspect_history` prints those of all; `history` holds them.
+
+        Args:
+            n: How many, at most.
+            file: Where to; None for standard output.
+
+        Raises:
+            InputError: If `n` is not positive.
+        """
+        print_calls(self.history, n, file=file)
 
     async def close(self) -> None:
         """Close the connections of the running loop."""

@@ -34,7 +34,7 @@ class MarkedReader:
         opening: Matches a mark that begins the field which its group "name" holds.
         ending: What matches the mark that ends a field; it may be one that begins the next.
         longest_mark: No mark is longer, in characters.
-        first_mark: The character that every mark begins with.
+        beginning: What every mark begins with.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class MarkedReader:
         *,
         ending: Callable[[str], re.Pattern[str]],
         longest_mark: int,
-        first_mark: str,
+        beginning: str,
     ) -> None:
         self._fields = fields
         self._opening = opening
         self._ending = ending
         self._longest_mark = longest_mark
-        self._first_mark = first_mark
+        self._beginning = beginning
         self._field: str | None = None
         self._done: set[str] = set()
         self._said = False
@@ -84,9 +84,12 @@ class MarkedReader:
 
     def _kept(self) -> int:
         """Characters at the end that may belong to a mark that is not yet whole."""
-        at = self._text.rfind(self._first_mark, max(0, len(self._text) - self._longest_mark))
-        held = self._text[:at] if at >= 0 else self._text
-        return len(self._text) - len(held.rstrip())
+        text, beginning = self._text, self._beginning
+        at = text.find(beginning[0], max(0, len(text) - self._longest_mark))
+        while at >= 0 and not (text.startswith(beginning, at) or beginning.startswith(text[at:])):
+            at = text.find(beginning[0], at + 1)
+        ready = text[:at] if at >= 0 else text
+        return len(text) - len(ready.rstrip())
 
     def _say(self, text: str) -> Iterator[Piece]:
         if self._field is None:

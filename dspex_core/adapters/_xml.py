@@ -60,7 +60,7 @@ class XMLAdapter(Adapter):
         """Tells what stands between the tags of one field from what stands between those of the next."""
         names = tuple(layout.outputs)
         longest = max(map(len, names), default=0) + len("</>")
-        return MarkedReader(names, _opening(names), ending=_end_tag, longest_mark=longest, first_mark="<")
+        return MarkedReader(names, _opening(names), ending=_end_tag, longest_mark=longest, beginning="<")
 
 
 @lru_cache(maxsize=1024)

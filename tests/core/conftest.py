@@ -18,6 +18,7 @@ def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-tests")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     monkeypatch.setattr(context, "_default", [])
+    monkeypatch.setattr(context, "_default_adapter", [])
 
 
 @pytest.fixture

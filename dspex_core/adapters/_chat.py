@@ -65,4 +65,6 @@ class ChatAdapter(Adapter):
 
     def reader(self, layout: Layout) -> FieldReader:
         """Tells the text under one header from that under the next."""
-        return MarkedReader(layout.outputs, _MARK, ending=lambda _: _MARK, longest_mark=_LONGEST_MARK, beginning="[[ ## ")
+        return MarkedReader(
+            layout.outputs, _MARK, ending=lambda _: _MARK, longest_mark=_LONGEST_MARK, beginning="[[ ## "
+        )

@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from dspex_core.tools import Tool
+
 _QUOTES = "\"'`"
 
 
@@ -14,8 +16,12 @@ def format_value(value: Any) -> str:
     """A field's value as a model reads it: text as it is, everything structured as JSON."""
     if isinstance(value, str):
         return value
-    plain = to_jsonable_python(value, fallback=str)
+    plain = to_jsonable_python(value, fallback=_described)
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _described(value: Any) -> str:
+    return value.describe() if isinstance(value, Tool) else str(value)
 
 
 def parse_value(text: str, annotation: Any, validator: TypeAdapter[Any]) -> Any:

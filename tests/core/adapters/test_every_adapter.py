@@ -1,5 +1,6 @@
 """What every adapter promises, whatever its format."""
 
+import itertools
 import json
 from datetime import date
 from enum import Enum
@@ -182,7 +183,7 @@ def test_pieces_put_together_are_what_the_whole_answer_holds(adapter, values, cu
     reader = adapter.reader(adapter.layout(signature))
     found = dict.fromkeys(outputs, "")
     marks = [0, *sorted(cut % (len(answer) + 1) for cut in cuts), len(answer)]
-    for start, stop in zip(marks, marks[1:], strict=False):
+    for start, stop in itertools.pairwise(marks):
         for name, piece in reader.feed(answer[start:stop]):
             found[name] += piece
     for name, piece in reader.close():

@@ -61,7 +61,9 @@ async def test_the_fake_model_is_asked_and_understood_through_every_adapter(prov
 
 
 async def test_a_predictors_own_adapter_wins_over_the_one_in_force_and_that_over_the_default(start_model):
-    model = start_model(lambda messages: "<team>bug</team>" if "<text>" in messages[-1]["content"] else '{"team": "bug"}')
+    model = start_model(
+        lambda messages: "<team>bug</team>" if "<text>" in messages[-1]["content"] else '{"team": "bug"}'
+    )
     own = Predict(TRIAGE)
     own.set_adapter(XMLAdapter())
     configure(lm=lm_of(model), adapter=JSONAdapter())
@@ -70,7 +72,11 @@ async def test_a_predictors_own_adapter_wins_over_the_one_in_force_and_that_over
     with using(adapter=XMLAdapter()):
         await Predict(TRIAGE)(text="c")
     asked = [messages[-1]["content"] for messages in model.conversations]
-    assert [("<text>" in text, "JSON object" in text) for text in asked] == [(True, False), (False, True), (True, False)]
+    assert [("<text>" in text, "JSON object" in text) for text in asked] == [
+        (True, False),
+        (False, True),
+        (True, False),
+    ]
 
 
 async def test_an_adapter_is_saved_with_the_program(tmp_path, start_model):
@@ -105,9 +111,10 @@ async def test_fallbacks_ask_in_their_order_and_each_is_told(start_model):
 
 async def test_when_the_last_fallback_fails_too_its_complaint_is_raised(start_model):
     model = start_model(lambda _: "no idea")
-    with using(lm=lm_of(model), adapter=ChatAdapter(fallback=[JSONAdapter()])):
-        with pytest.raises(AdapterParseError, match="there is no JSON object in it"):
-            await Predict(TRIAGE)(text="it crashes")
+    adapter = ChatAdapter(fallback=[JSONAdapter()])
+    complaint = pytest.raises(AdapterParseError, match="there is no JSON object in it")
+    with using(lm=lm_of(model), adapter=adapter), complaint:
+        await Predict(TRIAGE)(text="it crashes")
 
 
 async def test_the_provider_is_asked_to_hold_to_the_schema(start_model):

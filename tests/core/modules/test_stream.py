@@ -20,7 +20,10 @@ from dspex_core import (
 from dspex_core.errors import AdapterParseError, LMConnectionError, LMRequestError
 
 SIGNATURE = "question -> answer"
-ANSWER = {"reasoning": "It scatters short waves the most.\n\nSo: [1] blue, {not} <red>.", "answer": "Rayleigh scattering"}
+ANSWER = {
+    "reasoning": "It scatters short waves the most.\n\nSo: [1] blue, {not} <red>.",
+    "answer": "Rayleigh scattering",
+}
 
 
 def scripted(**fields):
@@ -149,14 +152,14 @@ async def test_pieces_after_an_unreadable_answer_are_of_another_attempt(start_pr
 
 
 async def test_what_the_program_raises_is_raised_where_the_stream_is_read(start_provider):
-    provider = start_provider(script=scripted(count="many"))
+    provider = start_provider(script=[{"when": "", "answer": {"count": "many"}}])
     with using(lm=lm_of(provider)), pytest.raises(AdapterParseError, match="output field 'count'"):
         await read(Predict("question -> count: int").stream(question="sky?"))
 
 
-async def test_a_call_that_cannot_be_made_raises_as_without_streaming(start_provider):
-    provider = start_provider(script=scripted(answer="x"), fault_rate=1.0, fault_kinds="400")
-    with using(lm=lm_of(provider)), pytest.raises(LMRequestError):
+async def test_a_call_that_cannot_be_made_raises_as_without_streaming(start_model):
+    model = start_model(lambda _: web.json_response({"error": {"message": "no such parameter"}}, status=400))
+    with using(lm=lm_of(model)), pytest.raises(LMRequestError, match="no such parameter"):
         await read(Predict(SIGNATURE).stream(question="sky?"))
 
 
@@ -173,9 +176,7 @@ async def test_a_fault_before_the_first_piece_is_tried_again(start_provider):
 
 async def test_a_stream_that_ends_before_the_answer_does_is_no_answer(start_model):
     chunk = {"choices": [{"index": 0, "delta": {"content": "[[ ## answer ## ]]\nblu"}}]}
-    model = start_model(
-        lambda _: web.Response(text=f"data: {json.dumps(chunk)}\n\n", content_type="text/event-stream")
-    )
+    model = start_model(lambda _: web.Response(text=f"data: {json.dumps(chunk)}\n\n", content_type="text/event-stream"))
     with using(lm=lm_of(model)):
         with pytest.raises(LMConnectionError, match="ended before the answer did"):
             await read(Predict(SIGNATURE).stream(question="sky?"))

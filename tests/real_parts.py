@@ -109,6 +109,7 @@ def own_platform(background, folder, **provider):
             "TEMPORAL_ADDRESS": server.address,
             "TEMPORAL_NAMESPACE": server.namespace,
             "TEMPORAL_CONFIG_FILE": str(home / "no-profiles.toml"),
-            "PYTHONPATH": str(USER_CODE),
+            # The code under test, and not another checkout that happens to be installed.
+            "PYTHONPATH": os.pathsep.join([str(USER_CODE), str(USER_CODE.parents[1])]),
         }
         yield platform

@@ -27,7 +27,11 @@ async def record():
     """Run one of each kind, small, on a server of its own, and write their histories."""
     with tempfile.TemporaryDirectory() as folder:
         binary_home = settings.home()
-        os.environ |= {"DSPEX_HOME": folder, "OPENAI_API_KEY": "unused", "PYTHONPATH": str(USER_CODE)}
+        os.environ |= {
+            "DSPEX_HOME": folder,
+            "OPENAI_API_KEY": "unused",
+            "PYTHONPATH": os.pathsep.join([str(USER_CODE), str(USER_CODE.parents[1])]),
+        }
         sys.path.insert(0, str(USER_CODE))
         async with dev_server(print, state_dir=Path(folder) / "dev-server", binary_home=binary_home) as server:
             with FakeProviderProcess() as provider:

@@ -280,8 +280,8 @@ def _signature_within(program: Module) -> type[Signature]:
     taken = program.input_names()
     inputs = list(predictors[0].input_fields) if taken is None else [name for name, must in taken.items() if must]
     # A field that no predictor declares, such as one that only retrieval reads, is text.
-    kinds = {f.name: f.type for signature in predictors for f in signature.to_spec().fields if f.role == "input"}
-    fields = [FieldSpec(name=name, role="input", type=kinds.get(name, "str")) for name in inputs]
+    kinds = {f.name: f for signature in predictors for f in signature.to_spec().fields if f.role == "input"}
+    fields = [kinds.get(name, FieldSpec(name=name, role="input", type="str")) for name in inputs]
     fields += [f for f in predictors[-1].to_spec().fields if f.role == "output" and f.name not in inputs]
     return SignatureSpec(name=type(program).__name__, instructions="", fields=tuple(fields)).build()
 

@@ -18,7 +18,7 @@ from dspex_core.seam import (
     current_runtime,
     record_step,
 )
-from dspex_core.signature import Signature, signature_of
+from dspex_core.signature import OutputField, Signature, signature_of
 
 ROLLOUT_TEMPERATURE = 1.0
 
@@ -177,7 +177,7 @@ class ChainOfThought(Module):
 
     def __init__(self, signature: type[Signature] | str) -> None:
         self.signature = signature_of(signature)
-        self.predict = Predict(self.signature.prepend_output("reasoning", str, desc="think step by step"))
+        self.predict = Predict(self.signature.prepend("reasoning", OutputField(desc="think step by step"), str))
 
     async def forward(self, **inputs: Any) -> Prediction:
         """Ask the model for its reasoning and then its answer."""

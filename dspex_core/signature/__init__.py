@@ -1,7 +1,7 @@
 """Signatures: what a step of a program takes, gives and is told to do."""
 
+from dspex_core.signature._declared import EnumSpec, Member, RecordSpec, TypeSpec
 from dspex_core.signature._signature import (
-    FieldSpec,
     InputField,
     OutputField,
     Signature,
@@ -9,14 +9,19 @@ from dspex_core.signature._signature import (
     signature_of,
     type_adapter,
 )
+from dspex_core.signature._spec import FieldSpec
 from dspex_core.signature._types import parse_type, type_name
 
 __all__ = [
+    "EnumSpec",
     "FieldSpec",
     "InputField",
+    "Member",
     "OutputField",
+    "RecordSpec",
     "Signature",
     "SignatureSpec",
+    "TypeSpec",
     "parse_type",
     "signature_of",
     "type_adapter",

@@ -1,61 +1,162 @@
-from typing import Any
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
 
 from dspex_core.errors import SignatureError
-from dspex_core.signature._types import parse_type
+from dspex_core.signature._types import TypeProblem, read_type
 
-_OPENING = "[("
-_CLOSING = "])"
+_OPENING = {"[": "]", "(": ")", "{": "}"}
 
 
-def parse_signature(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Input and output fields of a string signature, as types by name; a field without a type is a `str`.
+class ParsedField(NamedTuple):
+    """A field of a string signature.
+
+    Attributes:
+        at: Where it starts in the text, counted from 0.
+        name: Its name.
+        type: Its type; `str` if none is written.
+        desc: The text in quotes after it.
+    """
+
+    at: int
+    name: str
+    type: Any
+    desc: str
+
+
+class ParsedSignature(NamedTuple):
+    """The fields of a string signature, in order."""
+
+    inputs: tuple[ParsedField, ...]
+    outputs: tuple[ParsedField, ...]
+
+
+def parse_signature(text: str, custom_types: Mapping[str, Any]) -> ParsedSignature:
+    """Fields of a string of the form `name: type "description", … -> name: type "description", …`.
+
+    Type and description may be left out.
 
     Raises:
         SignatureError: Naming the character where the text stops making sense.
     """
-    arrows = _split(text, "->")
-    if len(arrows) != 2:  # noqa: PLR2004 - inputs and outputs
-        raise SignatureError(f"signature {text!r}: write inputs -> outputs, with exactly one '->'")
-    inputs, outputs = (_fields(text, start, part) for start, part in arrows)
-    twice = sorted(inputs.keys() & outputs.keys())
-    if twice:
-        raise SignatureError(f"signature {text!r}: {twice[0]!r} is both an input and an output")
-    return inputs, outputs
+    try:
+        return _Parser(text, custom_types).signature()
+    except TypeProblem as problem:
+        raise problem_at(text, problem.at, str(problem)) from None
 
 
-def _fields(text: str, offset: int, part: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for start, field in _split(part, ","):
-        at = offset + start + len(field) - len(field.lstrip())
-        name, colon, annotation = (piece.strip() for piece in field.partition(":"))
-        if not name.isidentifier():
-            raise SignatureError(f"signature {text!r}, character {at + 1}: {name!r} is not a field name")
-        if name in fields:
-            raise SignatureError(f"signature {text!r}, character {at + 1}: {name!r} is there twice")
+def problem_at(text: str, at: int, reason: str) -> SignatureError:
+    """The error that points at a character of a string signature."""
+    return SignatureError(f"signature {text!r}, character {at + 1}: {reason}")
+
+
+class _Parser:
+    def __init__(self, text: str, custom_types: Mapping[str, Any]) -> None:
+        self._text = text
+        self._custom_types = custom_types
+        self._outside = set(_outside_brackets_and_quotes(text))
+
+    def signature(self) -> ParsedSignature:
+        sides = list(self._split(0, len(self._text), "->"))
+        if len(sides) != 2:  # noqa: PLR2004 - inputs and outputs
+            at = len(self._text) if len(sides) == 1 else sides[1][1]
+            raise TypeProblem(at, "write inputs -> outputs, with exactly one '->'")
+        inputs, outputs = (self._fields(start, end) for start, end in sides)
+        taken = {field.name for field in inputs}
+        for field in outputs:
+            if field.name in taken:
+                raise TypeProblem(field.at, f"{field.name!r} is both an input and an output")
+        return ParsedSignature(inputs, outputs)
+
+    def _split(self, start: int, end: int, separator: str) -> Iterator[tuple[int, int]]:
+        """Start and end of the parts between separators."""
+        at = start
+        while at < end:
+            if at in self._outside and self._text.startswith(separator, at):
+                yield start, at
+                start = at = at + len(separator)
+            else:
+                at += 1
+        yield start, end
+
+    def _fields(self, start: int, end: int) -> tuple[ParsedField, ...]:
+        fields: dict[str, ParsedField] = {}
+        for first, last in self._split(start, end, ","):
+            field = self._field(first, last)
+            if field.name in fields:
+                raise TypeProblem(field.at, f"{field.name!r} is there twice")
+            fields[field.name] = field
+        return tuple(fields.values())
+
+    def _field(self, start: int, end: int) -> ParsedField:
+        end, desc = self._description(start, end)
+        declared = self._text[start:end]
+        at = start + len(declared) - len(declared.lstrip())
+        name, colon, annotation = declared.partition(":")
+        name = name.strip()
+        _check_name(name, at)
+        if not colon:
+            return ParsedField(at, name, str, desc)
+        type_at = start + declared.index(":") + 1
+        if not annotation.strip():
+            raise TypeProblem(type_at, f"field {name!r}: its type is missing after the colon")
         try:
-            fields[name] = parse_type(annotation) if colon else str
-        except SignatureError as error:
-            raise SignatureError(f"signature {text!r}, character {at + 1}, field {name!r}: {error}") from None
-    return fields
+            return ParsedField(at, name, read_type(annotation, self._custom_types), desc)
+        except TypeProblem as problem:
+            raise TypeProblem(type_at + problem.at, f"field {name!r}: {problem}") from None
+
+    def _description(self, start: int, end: int) -> tuple[int, str]:
+        """Where a field's description starts, and what it says."""
+        quote = next((at for at in range(start, end) if at in self._outside and self._text[at] in "'\""), None)
+        if quote is None:
+            return end, ""
+        written = self._text[quote:end].strip()
+        try:
+            desc = ast.literal_eval(re.sub(r"\s*[\r\n]\s*", " ", written))
+        except (SyntaxError, ValueError, MemoryError):
+            raise TypeProblem(quote, f"{written} is no description: a field ends with one text in quotes") from None
+        return quote, " ".join(desc.split())
 
 
-def _split(text: str, separator: str) -> list[tuple[int, str]]:
-    """Parts between separators that stand outside brackets and quotes, each with its offset."""
-    parts: list[tuple[int, str]] = []
-    depth, quote, start = 0, "", 0
-    for index, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
+def _check_name(name: str, at: int) -> None:
+    if not name.isidentifier():
+        raise TypeProblem(at, f"{name!r} is not a field name")
+    if name.startswith("_"):
+        raise TypeProblem(at, f"{name!r} is not a field name: it may not have leading underscores")
+    if name.startswith("model_") and hasattr(BaseModel, name):
+        raise TypeProblem(at, f"{name!r} is not a field name: pydantic has a use for it")
+
+
+def _outside_brackets_and_quotes(text: str) -> Iterator[int]:
+    """Characters outside; of brackets and quotes themselves, those that open a text in quotes.
+
+    Raises:
+        TypeProblem: If something is not closed, or closes nothing.
+    """
+    open_brackets: list[int] = []
+    at = 0
+    while at < len(text):
+        if not open_brackets:
+            yield at
+        character = text[at]
+        if character in "'\"":
+            at = _end_of_quote(text, at)
         elif character in _OPENING:
-            depth += 1
-        elif character in _CLOSING:
-            depth -= 1
-        elif depth == 0 and index >= start and text.startswith(separator, index):
-            parts.append((start, text[start:index]))
-            start = index + len(separator)
-    if quote or depth:
-        raise SignatureError(f"signature {text!r}: a {'quote' if quote else 'bracket'} is not closed")
-    parts.append((start, text[start:]))
-    return parts
+            open_brackets.append(at)
+        elif character in _OPENING.values() and (not open_brackets or _OPENING[text[open_brackets.pop()]] != character):
+            raise TypeProblem(at, f"the bracket {character!r} closes nothing")
+        at += 1
+    if open_brackets:
+        raise TypeProblem(open_brackets[-1], "a bracket is not closed")
+
+
+def _end_of_quote(text: str, start: int) -> int:
+    at = start + 1
+    while at < len(text) and text[at] != text[start]:
+        at += 2 if text[at] == "\\" else 1
+    if at >= len(text):
+        raise TypeProblem(start, "a quote is not closed")
+    return at

@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Self, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import (
+    dict_schema,
+    no_info_wrap_validator_function,
+    plain_serializer_function_ser_schema,
+)
 
 from dspex_core.errors import ProgramError, ToolError, ToolFailedError
 from dspex_core.redaction import redacted
@@ -188,6 +194,25 @@ class Tool:
 
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """As a field's type: a Tool, a function, or a spec; in JSON, its spec."""
+
+        def read(value: Any, as_spec: ValidatorFunctionWrapHandler) -> Tool:
+            if isinstance(value, Tool):
+                return value
+            if not callable(value):
+                return Tool.from_spec(as_spec(value))
+            try:
+                return cls(value)
+            except ToolError as error:
+                raise ValueError(str(error)) from None
+
+        written = plain_serializer_function_ser_schema(
+            lambda tool: tool.to_spec().model_dump(mode="json"), return_schema=dict_schema()
+        )
+        return no_info_wrap_validator_function(read, handler(ToolSpec), serialization=written)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A tool never changes, and what its function holds, such as a connection, is meant to be this one.

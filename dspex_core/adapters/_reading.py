@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from dspex_core.adapters._layout import Layout
-from dspex_core.adapters._values import format_value, parse_value, reason_of
+from dspex_core.adapters._values import fitted, format_value, parse_value
 from dspex_core.errors import AdapterParseError
 from dspex_core.signature import type_adapter
 
@@ -35,9 +33,7 @@ def validated(layout: Layout, found: Mapping[str, Any], *, answer: str) -> dict[
             if isinstance(value, str) or field.annotation is str:
                 outputs[name] = parse_value(format_value(value), field.annotation, validator)
             else:
-                outputs[name] = validator.validate_python(value)
-        except ValidationError as error:
-            raise AdapterParseError(f"output field {name!r}: {reason_of(error)}", answer=answer) from None
+                outputs[name] = fitted(value, validator)
         except ValueError as error:
             raise AdapterParseError(f"output field {name!r}: {error}", answer=answer) from None
     return outputs

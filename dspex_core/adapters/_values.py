@@ -2,7 +2,13 @@
 
 import ast
 import json
-from typing import Any, Literal, get_args, get_origin
+from contextlib import suppress
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
@@ -10,6 +16,8 @@ from pydantic_core import to_jsonable_python
 from dspex_core.tools import Tool
 
 _QUOTES = "\"'`"
+# Read as numbers first, these would lose digits or be refused.
+_WRITTEN_AS_TEXT = {Decimal, UUID, date, datetime, time, timedelta, bytes}
 
 
 def format_value(value: Any) -> str:
@@ -30,18 +38,28 @@ def parse_value(text: str, annotation: Any, validator: TypeAdapter[Any]) -> Any:
     Raises:
         ValueError: If the text does not fit; says how, in one line.
     """
-    candidate: Any = text
-    if get_origin(annotation) is Literal:
-        candidate = _choose(text, get_args(annotation))
-    elif annotation is not str:
-        candidate = _structured(text)
+    first, *others = _readings(text, _without_none(annotation))
     try:
-        return validator.validate_python(candidate)
+        return fitted(first, validator)
+    except ValueError as error:
+        for other in others:
+            with suppress(ValueError):
+                return fitted(other, validator)
+        raise ValueError(str(error)) from None
+
+
+def fitted(value: Any, validator: TypeAdapter[Any]) -> Any:
+    """A value, as the field's type.
+
+    Raises:
+        ValueError: If it does not fit; says how, in one line.
+    """
+    try:
+        return validator.validate_python(value)
     except ValidationError as error:
-        try:
-            return validator.validate_python(text)
-        except ValidationError:
-            raise ValueError(reason_of(error)) from None
+        raise ValueError(reason_of(error)) from None
+    except Exception as error:  # noqa: BLE001 - a user's validator may raise anything
+        raise ValueError(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
 
 
 def reason_of(error: ValidationError) -> str:
@@ -51,14 +69,43 @@ def reason_of(error: ValidationError) -> str:
     return f"{where + ': ' if where else ''}{first['msg']}"
 
 
+def _readings(text: str, annotation: Any) -> tuple[Any, ...]:
+    """What a text may mean, the likeliest first."""
+    if annotation is str:
+        return (text,)
+    if get_origin(annotation) is Literal:
+        return _choose(text, get_args(annotation)), text, _structured(text)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        members = annotation.__members__
+        chosen = _choose(text, tuple(member.value for member in members.values()))
+        named = {name.casefold(): member.value for name, member in members.items()}
+        return chosen, named.get(_bare(text).casefold(), text), _structured(text)
+    if isinstance(annotation, type) and annotation in _WRITTEN_AS_TEXT:
+        return _bare(text), _structured(text)
+    return _structured(text), text
+
+
+def _without_none(annotation: Any) -> Any:
+    """The one type that is meant if there is a value at all."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    others = [argument for argument in get_args(annotation) if argument is not NoneType]
+    only = len(others) == 1 and (get_origin(others[0]) is Literal or isinstance(others[0], type))
+    return others[0] if only and others[0] is not str else annotation
+
+
 def _choose(text: str, choices: tuple[Any, ...]) -> Any:
     """The choice meant: exact, without the quotes around it, or in another case."""
-    bare = text.strip().strip(_QUOTES).strip()
+    bare = _bare(text)
     for choice in choices:
         if str(choice) == bare:
             return choice
     folded = [choice for choice in choices if str(choice).casefold() == bare.casefold()]
     return folded[0] if len(folded) == 1 else bare
+
+
+def _bare(text: str) -> str:
+    return text.strip().strip(_QUOTES).strip()
 
 
 def _structured(text: str) -> Any:

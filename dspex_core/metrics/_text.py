@@ -1,8 +1,11 @@
+import json
 import re
 import string
 import unicodedata
 from collections import Counter
 from typing import Any, cast
+
+from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import MetricError
 from dspex_core.record import Example, Prediction
@@ -56,10 +59,18 @@ def _rights(label: Any) -> list[Any]:
 
 
 def _normal(value: Any) -> str:
-    text = unicodedata.normalize("NFD", str(value)).lower()
+    text = unicodedata.normalize("NFD", _text(value)).lower()
     bare = text.translate(_PUNCTUATION)
     # A label that is nothing but an article or a sign ("A", "+") is told apart from others by just that.
     return " ".join(_ARTICLES.sub(" ", bare).split() or bare.split() or text.split())
+
+
+def _text(value: Any) -> str:
+    """A value as a data file holds it: a member of an enumeration as its value, a model as its fields."""
+    if type(value) is str:
+        return value
+    plain = to_jsonable_python(value, fallback=str, bytes_mode="base64")
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False) if isinstance(plain, (dict, list)) else str(plain)
 
 
 def _token_f1(right: Any, given: Any) -> float:

@@ -1,6 +1,10 @@
+from datetime import UTC, datetime
+from enum import Enum
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from dspex_core import Example, Prediction
 from dspex_core.errors import MetricError
@@ -53,6 +57,34 @@ def test_every_label_must_match():
 )
 def test_f1_is_the_overlap_of_words_with_the_best_right_answer(label, answer, score):
     assert scored(f1, label, answer) == pytest.approx(score)
+
+
+class Mood(Enum):
+    VERY_GLAD = "glad"
+
+
+class Order(BaseModel):
+    mood: Mood
+    when: datetime
+
+
+WHEN = datetime(2024, 1, 5, 6, 7, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("label", "answer"),
+    [
+        ("glad", Mood.VERY_GLAD),
+        ("2024-01-05T06:07:08Z", WHEN),
+        ({"when": "2024-01-05T06:07:08Z", "mood": "glad"}, Order(mood=Mood.VERY_GLAD, when=WHEN)),
+        (True, True),
+        (["no", 3], 3),
+    ],
+)
+def test_a_value_equals_the_label_that_a_data_file_holds_for_it(label, answer):
+    assert scored(exact_match, label, answer)
+    assert scored(exact_match, answer, answer)
+    assert scored(f1, label, answer) == 1.0
 
 
 def test_contains_finds_the_label_within_the_answer():

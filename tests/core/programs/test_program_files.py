@@ -1,9 +1,10 @@
 import json
 import sys
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from model_servers import lm_of, written
+from pydantic import AfterValidator
 
 from dspex_core import ChainOfThought, InputField, Module, OutputField, Predict, Signature, using
 from dspex_core.errors import ProgramError, SignatureError, TrustError, UnknownNameError
@@ -162,14 +163,14 @@ def test_a_class_that_no_other_process_can_import_is_refused(tmp_path):
 
 
 def test_a_type_that_cannot_be_written_down_is_refused_by_name(tmp_path):
-    class Rated(Signature):
-        """Rate it."""
+    class Shouted(Signature):
+        """Shout it."""
 
         text: str = InputField()
-        stars: int = OutputField(ge=1)
+        cry: Annotated[str, AfterValidator(str.upper)] = OutputField()
 
-    with pytest.raises(SignatureError, match="field 'stars' of Rated"):
-        Predict(Rated).save(tmp_path / "program.json")
+    with pytest.raises(SignatureError, match="field 'cry' of Shouted"):
+        Predict(Shouted).save(tmp_path / "program.json")
 
 
 def saved(tmp_path, **changes):

@@ -4,18 +4,23 @@
         async for event in stream:
             ...
 
+Events of runs tell how an optimizer gets on; events of calls tell of every module, model, tool and search, and which
+was called within which. The latter are made only while somebody subscribes to them.
+
 Emitting an event never changes what is computed: a subscriber that reads too slowly loses its oldest events and gets
 an `EventsLost` in their place.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Collection, Generator
 from contextlib import contextmanager, suppress
-from typing import Annotated, Literal
+from contextvars import ContextVar
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dspex_core.errors import ConfigurationError
 from dspex_core.usage import Usage
 
 
@@ -129,6 +134,108 @@ class StructuredOutputRefused(_Event):
     reason: str
 
 
+class _Call(_Event):
+    """Something called something.
+
+    Attributes:
+        call_id: The same in the events of one call, and in no others of this process.
+        parent_id: The call within which this one was made; None if there is none that is told of.
+    """
+
+    call_id: str
+    parent_id: str | None = None
+
+
+class _CallEnded(_Call):
+    """A call ended.
+
+    Attributes:
+        seconds: How long it took.
+        error: What went wrong, as "ErrorName: message"; None if nothing did.
+    """
+
+    seconds: float
+    error: str | None = None
+
+
+class ModuleStart(_Call):
+    """A module was called with these inputs, as JSON values."""
+
+    type: Literal["module_start"] = "module_start"
+    module: str
+    inputs: dict[str, Any] = {}
+
+
+class ModuleEnd(_CallEnded):
+    """A module is done. `usage` is that of all calls within it."""
+
+    type: Literal["module_end"] = "module_end"
+    module: str
+    outputs: dict[str, Any] = {}
+    usage: Usage = Usage()
+
+
+class LMStart(_Call):
+    """A model is asked; the answer may come from the cache.
+
+    Attributes:
+        model: Provider and model.
+        messages: The exact messages, as role and content.
+        temperature: None leaves it to the LM.
+        rollout_id: Which fresh sample this is; None is the ordinary answer.
+    """
+
+    type: Literal["lm_start"] = "lm_start"
+    model: str
+    messages: list[dict[str, Any]] = []
+    temperature: float | None = None
+    rollout_id: int | None = None
+
+
+class LMEnd(_CallEnded):
+    """A model has answered, or failed after all retries."""
+
+    type: Literal["lm_end"] = "lm_end"
+    model: str
+    text: str = ""
+    cached: bool = False
+    usage: Usage = Usage()
+
+
+class ToolCalled(_Call):
+    """A tool is called with the arguments that a model wrote."""
+
+    type: Literal["tool_called"] = "tool_called"
+    tool: str
+    args: dict[str, Any] = {}
+
+
+class ToolFinished(_CallEnded):
+    """A tool is done. `text` is what the model reads; `failed` says that it is about a failure."""
+
+    type: Literal["tool_finished"] = "tool_finished"
+    tool: str
+    text: str = ""
+    failed: bool = False
+
+
+class RetrievalStart(_Call):
+    """A search began; `retriever` is where it is imported from, or its class."""
+
+    type: Literal["retrieval_start"] = "retrieval_start"
+    retriever: str
+    query: str = ""
+    k: int = 0
+
+
+class RetrievalEnd(_CallEnded):
+    """A search is done; `passages` has the id, score and text of each one found."""
+
+    type: Literal["retrieval_end"] = "retrieval_end"
+    retriever: str
+    passages: list[dict[str, Any]] = []
+
+
 class OptimizerFinished(_Event):
     """A compile ended with a result."""
 
@@ -152,16 +259,43 @@ Event = Annotated[
     | RunHeldUp
     | AdapterFellBack
     | StructuredOutputRefused
+    | ModuleStart
+    | ModuleEnd
+    | LMStart
+    | LMEnd
+    | ToolCalled
+    | ToolFinished
+    | RetrievalStart
+    | RetrievalEnd
     | OptimizerFinished
     | EventsLost,
     Field(discriminator="type"),
 ]
 
 
+CALLS = frozenset(
+    {
+        "module_start",
+        "module_end",
+        "lm_start",
+        "lm_end",
+        "tool_called",
+        "tool_finished",
+        "retrieval_start",
+        "retrieval_end",
+    }
+)
+"""Types of the events that tell of single calls. There are many of them; they are made only if somebody wants some."""
+
+RUNS = frozenset(get_args(model.model_fields["type"].annotation)[0] for model in get_args(get_args(Event)[0])) - CALLS
+"""Types of all other events, of which there are few."""
+
+
 class Subscription:
     """One subscriber's events, in order. Iterate over it; it ends when the `subscribe` block ends."""
 
-    def __init__(self, buffer: int) -> None:
+    def __init__(self, buffer: int, types: Collection[str] = RUNS | CALLS) -> None:
+        self.types = frozenset(types)
         self._events: deque[Event] = deque(maxlen=buffer)
         self._lost = 0
         self._loop = asyncio.get_running_loop()
@@ -197,25 +331,55 @@ class Subscription:
 
 
 _subscriptions: list[Subscription] = []
+_wanting_calls: list[Subscription] = []
+_muted: ContextVar[bool] = ContextVar("dspex_events_muted", default=False)
 
 
 @contextmanager
-def subscribe(*, buffer: int = 10_000) -> Generator[Subscription]:
-    """Receive every event emitted in this process while the block runs.
+def subscribe(*, buffer: int = 10_000, types: Collection[str] | None = None) -> Generator[Subscription]:
+    """Receive events emitted in this process while the block runs.
 
     Args:
         buffer: Events kept for a subscriber that is behind; beyond it the oldest are dropped and counted.
+        types: Types wanted, such as {"lm_end"}, `CALLS` or `RUNS`; None for all.
+
+    Raises:
+        ConfigurationError: If there is no such type.
     """
-    subscription = Subscription(buffer)
+    if unknown := sorted(set(types or ()) - RUNS - CALLS):
+        raise ConfigurationError(
+            f"there are no events of type {unknown[0]!r}; there are {', '.join(sorted(RUNS | CALLS))}"
+        )
+    subscription = Subscription(buffer, RUNS | CALLS if types is None else types)
     _subscriptions.append(subscription)
+    if subscription.types & CALLS:
+        _wanting_calls.append(subscription)
     try:
         yield subscription
     finally:
         _subscriptions.remove(subscription)
+        if subscription in _wanting_calls:
+            _wanting_calls.remove(subscription)
         subscription.close()
 
 
 def publish(event: Event) -> None:
-    """Hand an event to every subscriber."""
+    """Hand an event to every subscriber that wants its type."""
     for subscription in tuple(_subscriptions):
-        subscription.deliver(event)
+        if event.type in subscription.types:
+            subscription.deliver(event)
+
+
+def watched() -> bool:
+    """Whether anybody is to be told of single calls; one quick look, for whoever would have to make the event."""
+    return bool(_wanting_calls) and not _muted.get()
+
+
+@contextmanager
+def muted() -> Generator[None]:
+    """Tell nobody of the calls of the block: a workflow's code runs again whenever it is replayed."""
+    token = _muted.set(True)
+    try:
+        yield
+    finally:
+        _muted.reset(token)

@@ -3,6 +3,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from dspex_core.errors import DSPExError
 from dspex_core.evaluate import describe
+from dspex_core.events import muted
 from dspex_core.modules import build_program, is_deterministic
 from dspex_core.requests import RUN_PROGRAM, ProgramAnswer, RunProgram
 from dspex_core.seam import scoped_runtime
@@ -37,7 +38,7 @@ class ProgramRun:
     async def _run_here(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
         program = build_program(input.program.structure, trust=(), import_tools=False).with_state(input.program.state)
         try:
-            with scoped_runtime(WorkflowRuntime(input.lm)):
+            with scoped_runtime(WorkflowRuntime(input.lm)), muted():
                 prediction = await program(**input.inputs)
         except (DSPExError, FailureError):
             raise

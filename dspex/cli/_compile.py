@@ -146,7 +146,7 @@ async def _client(job: CompileJob, stack: AsyncExitStack) -> Client:
 async def _in_process(job: CompileJob) -> None:
     began = time.monotonic()
     run_id = job.id or f"{job.optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
-    with using(lm=job.lm), ProgressView() as view, events.subscribe() as stream:
+    with using(lm=job.lm), ProgressView() as view, events.subscribe(types=events.RUNS) as stream:
         watching = asyncio.create_task(view.follow(stream))
         result = await job.optimizer.compile(
             job.task.program,

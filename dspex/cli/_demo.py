@@ -151,7 +151,7 @@ async def _watch_and_kill(
 
 
 async def _in_process(program: Module, trainset: list[Example], devset: list[Example], lm: LM) -> CompileResult[Module]:
-    with using(lm=lm), ProgressView() as view, events.subscribe() as stream:
+    with using(lm=lm), ProgressView() as view, events.subscribe(types=events.RUNS) as stream:
         watching = asyncio.create_task(view.follow(stream))
         result = await _OPTIMIZER.compile(program, trainset=trainset, valset=devset)
         stream.close()

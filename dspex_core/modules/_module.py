@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from dspex_core import events
 from dspex_core.adapters import Adapter
 from dspex_core.errors import ProgramError
 from dspex_core.modules._bounded import bounded
@@ -22,7 +23,16 @@ from dspex_core.programs import (
 )
 from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference, reference_to
-from dspex_core.seam import AdapterConfig, ConfiguredLM, LMConfig, ProgramState, configuration_of, metered
+from dspex_core.seam import (
+    AdapterConfig,
+    ConfiguredLM,
+    LMConfig,
+    ProgramState,
+    ToldCall,
+    configuration_of,
+    metered,
+    plain,
+)
 from dspex_core.synchronous import in_thread, run_synchronously
 
 if TYPE_CHECKING:
@@ -71,12 +81,30 @@ class Module:
         Raises:
             ProgramError: If `forward` returns something else than a Prediction.
         """
+        if events.watched():
+            return await self._told(inputs)
+        return await self._called(inputs)
+
+    async def _called(self, inputs: dict[str, Any]) -> Prediction:
         with metered() as meter:
             prediction: Any = await (self.forward(**inputs) if self._is_async else self._forward_in_thread(inputs))
         if not isinstance(prediction, Prediction):
             kind = type(prediction).__name__
             raise ProgramError(f"{type(self).__name__}.forward returned a {kind}, not a Prediction")
         return prediction.with_usage(meter.usage)
+
+    async def _told(self, inputs: dict[str, Any]) -> Prediction:
+        about = {"module": type(self).__name__}
+        call = ToldCall(events.ModuleStart, events.ModuleEnd, about, inputs=plain(inputs))
+        with metered() as meter:
+            try:
+                with call.inside():
+                    prediction = await self._called(inputs)
+            except BaseException as error:
+                call.fail(error, usage=meter.usage)
+                raise
+        call.end(outputs=plain(prediction.to_dict()), usage=prediction.usage)
+        return prediction
 
     async def _forward_in_thread(self, inputs: dict[str, Any]) -> Any:
         forward = cast("Callable[..., Any]", self.forward)

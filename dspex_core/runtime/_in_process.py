@@ -12,6 +12,7 @@ from dspex_core.modules import Module
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.retrieval import Retrievers
+from dspex_core.runtime._telling import end_lm_call, lm_call, told_search, told_tool_call
 from dspex_core.runtime._trace import trace_row, trace_rows
 from dspex_core.seam import (
     Dataset,
@@ -74,17 +75,36 @@ class InProcessRuntime:
 
     async def generate(self, request: LMRequest) -> LMResponse:
         """Call the model."""
-        response = await self._lm_of(request.lm).generate(request)
+        lm = self._lm_of(request.lm)
+        call = lm_call(lm, request) if events.watched() else None
+        try:
+            response = await lm.generate(request)
+        except BaseException as error:
+            if call is not None:
+                call.fail(error)
+            raise
         add_usage(response.usage)
+        if call is not None:
+            end_lm_call(call, response)
         return response
 
     async def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
         """Call the model and hand on what it says as it arrives."""
-        async with aclosing(self._lm_of(request.lm).stream(request)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, LMResponse):
-                    add_usage(piece.usage)
-                yield piece
+        lm = self._lm_of(request.lm)
+        call = lm_call(lm, request) if events.watched() else None
+        try:
+            async with aclosing(lm.stream(request)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, LMResponse):
+                        add_usage(piece.usage)
+                        if call is not None:
+                            end_lm_call(call, piece)
+                            call = None
+                    yield piece
+        except BaseException as error:
+            if call is not None:
+                call.fail(error)
+            raise
 
     async def retrieve(self, request: RetrieveRequest) -> list[Passage]:
         """Search with the request's retriever, or with this runtime's."""
@@ -93,6 +113,11 @@ class InProcessRuntime:
             raise ConfigurationError(
                 "no retriever is set: write Retrieve(retriever=…), or put one in force with `using(lm=…, retriever=…)`"
             )
+        if events.watched():
+            return await told_search(retriever, request, self._search(retriever, request))
+        return await self._search(retriever, request)
+
+    async def _search(self, retriever: Retriever | CodeReference, request: RetrieveRequest) -> list[Passage]:
         if isinstance(retriever, CodeReference):
             retriever = await self._retriever_for(retriever)
         return list(await retriever.search(request.query, request.k))
@@ -100,7 +125,8 @@ class InProcessRuntime:
     async def call_tool(self, call: ToolCall) -> ToolResult:
         """Call a tool here."""
         with scoped_runtime(self):
-            return await call.tool.invoke(call.args, idempotency_key=call.idempotency_key)
+            work = call.tool.invoke(call.args, idempotency_key=call.idempotency_key)
+            return await (told_tool_call(call, work) if events.watched() else work)
 
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a list."""

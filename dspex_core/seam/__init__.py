@@ -1,6 +1,7 @@
 """The seam between programs and the world: the Runtime protocol and the values that cross it."""
 
 from dspex_core.seam._adapter import AdapterConfig, AdapterName
+from dspex_core.seam._calls import ToldCall, plain
 from dspex_core.seam._context import (
     Payer,
     UsageMeter,
@@ -74,6 +75,7 @@ __all__ = [
     "Score",
     "StoredDataset",
     "TextPart",
+    "ToldCall",
     "ToolCall",
     "ToolDefinition",
     "ToolResult",
@@ -91,6 +93,7 @@ __all__ = [
     "metered",
     "paying",
     "percent",
+    "plain",
     "record_step",
     "recorded_trace",
     "rolled_out",

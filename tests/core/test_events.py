@@ -1,11 +1,23 @@
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
 
 from dspex_core import events
-from dspex_core.events import CandidateEvaluated, EventsLost, OptimizerStarted, PhaseStarted, RowsEvaluated
+from dspex_core.errors import ConfigurationError
+from dspex_core.events import (
+    CandidateEvaluated,
+    EventsLost,
+    LMEnd,
+    ModuleStart,
+    OptimizerStarted,
+    PhaseStarted,
+    RowsEvaluated,
+    ToolFinished,
+)
+from dspex_core.usage import Usage
 
 NUMBERED = [RowsEvaluated(rows=number) for number in range(10)]
 
@@ -88,8 +100,43 @@ def test_a_subscriber_whose_loop_has_ended_harms_nobody():
         RowsEvaluated(rows=2, score=50.0),
         CandidateEvaluated(index=1, label="x", score=50.0),
         EventsLost(count=3),
+        ModuleStart(call_id="a-1", module="Predict", inputs={"text": "x"}),
+        LMEnd(call_id="a-2", parent_id="a-1", model="openai/m", text="y", seconds=0.5, usage=Usage(lm_calls=1)),
+        ToolFinished(call_id="a-3", tool="search", seconds=0.5, error="ToolFailedError: no", failed=True),
     ],
 )
 def test_an_event_is_known_again_by_its_type(event):
     adapter = TypeAdapter(events.Event)
     assert adapter.validate_json(event.model_dump_json()) == event
+
+
+async def test_a_subscriber_gets_the_types_it_asks_for_and_no_others():
+    with events.subscribe(types={"rows_evaluated"}) as some, events.subscribe() as everything:
+        events.publish(PhaseStarted(phase="x"))
+        events.publish(NUMBERED[0])
+    assert [event.type async for event in some] == ["rows_evaluated"]
+    assert [event.type async for event in everything] == ["phase_started", "rows_evaluated"]
+
+
+async def test_calls_are_watched_only_while_somebody_wants_some_and_nobody_mutes_them():
+    assert not events.watched()
+    with events.subscribe(types=events.RUNS):
+        assert not events.watched()
+        with events.subscribe(types={"lm_end"}):
+            assert events.watched()
+            with events.muted():
+                assert not events.watched()
+            assert events.watched()
+    assert not events.watched()
+
+
+async def test_a_type_that_there_is_not_is_refused_with_those_there_are():
+    with pytest.raises(ConfigurationError, match=r"no events of type 'lm_ended'; there are .*lm_end"):
+        events.subscribe(types={"lm_ended"}).__enter__()
+    assert {"module_start", "tool_called", "retrieval_end"} <= events.CALLS
+    assert {"optimizer_started", "events_lost"} <= events.RUNS
+
+
+def test_every_event_is_in_the_table_of_the_docs():
+    page = (Path(__file__).parents[2] / "docs/events.md").read_text(encoding="utf-8")
+    assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == events.RUNS | events.CALLS

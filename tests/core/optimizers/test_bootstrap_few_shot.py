@@ -308,7 +308,7 @@ def learning(messages):
 
 async def test_the_result_tells_score_baseline_candidates_and_usage(start_model):
     model = start_model(learning)
-    with events.subscribe() as stream:
+    with events.subscribe(types=events.RUNS) as stream:
         result = await compiled(
             model, ChainOfThought(TRIAGE), trainset=rows(4), valset=rows(4, start=2), max_labeled_demos=0
         )

@@ -22,7 +22,7 @@ def model(start_model):
 
 
 async def test_an_evaluation_scores_rows_in_order_and_tells_how_far_it_is(model):
-    with events.subscribe() as stream:
+    with events.subscribe(types=events.RUNS) as stream:
         evaluation = await InProcessRuntime(lm_of(model)).evaluate(ECHO, ROWS, metric="exact_match")
     assert evaluation.scores == (0.0, 1.0, 1.0, 1.0)
     assert (evaluation.score, evaluation.failed) == (75.0, 0)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StreamedPiece,
     )
     from dspex_core.record import Example, Prediction
+    from dspex_core.retrieval import KNN
     from dspex_core.runtime import configure, using
     from dspex_core.seam import Score
     from dspex_core.signature import InputField, OutputField, Signature
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dspex_core.usage import Usage
 
 _HOMES = {
+    "KNN": "retrieval",
     "StreamedPiece": "modules",
     "XMLAdapter": "adapters",
     "TwoStepAdapter": "adapters",
@@ -70,6 +72,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "KNN",
     "LM",
     "BestOfN",
     "ChainOfThought",

@@ -188,6 +188,7 @@ INTERFACE = {
     "dspex_core": [
         "Signature", "InputField", "OutputField", "Example", "Prediction", "Module", "Predict", "ChainOfThought", "LM",
         "Score", "Evaluate", "configure", "using", "events", "Retrieve", "BestOfN", "Refine", "MultiChainComparison",
+        "ReAct", "Pipeline", "Parallel", "KNN", "Tool",
     ],
     "dspex_core.optimizers": ["LabeledFewShot", "BootstrapFewShot"],
     "dspex_core.testing": ["FakeProvider", "FakeProviderProcess"],

@@ -60,3 +60,12 @@ async def test_a_retriever_that_is_an_object_is_refused_before_anything_starts(p
 async def test_a_durable_run_without_a_retriever_says_how_to_name_one(platform, client):
     with pytest.raises(RunFailedError, match=r"write Retrieve\(retriever='package.module:attribute'\)"):
         await client.run_program(searching(), inputs={"text": "a"}, lm=platform.lm())
+
+
+async def test_the_nearest_examples_are_found_by_a_worker(platform, client):
+    program = Retrieve(k=2, retriever="shop_app:nearest")
+    prediction = await client.run_program(program, inputs={"query": "text: my invoice, my refund"}, lm=platform.lm())
+    with using(lm=platform.lm()):
+        here = await program(query="text: my invoice, my refund")
+    assert prediction.context == here.context
+    assert [passage["metadata"]["example"]["topic"] for passage in prediction.passages] == ["billing", "billing"]

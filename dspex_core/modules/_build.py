@@ -97,4 +97,6 @@ def _declared(declared: DeclaredProgram, build: Build) -> Module:
         raise UnknownNameError("module", declared.module, [*MODULES, *_BUILDERS])
     if declared.signature is None:
         raise ProgramError(f"a {declared.module} is declared without its signature")
+    if declared.options:
+        raise ProgramError(f"{next(iter(declared.options))!r} is not known; a {declared.module} has no options")
     return MODULES[declared.module](declared.signature.build())

@@ -1,11 +1,10 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dspex_core.errors import ProgramError
 from dspex_core.modules._module import Module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
-from dspex_core.signature import signature_of
 
 
 class Pipeline(Module):
@@ -28,20 +27,43 @@ class Pipeline(Module):
         self.parts = list(parts)
 
     @classmethod
-    def from_spec(cls, spec: Sequence[Mapping[str, Any]]) -> "Module":
+    def from_spec(cls, spec: Sequence[Mapping[str, Any]], *, trust: Collection[str] | None = None) -> "Pipeline":
         """A pipeline from JSON-ready data, built when the program runs.
 
+            Pipeline.from_spec([
+                {"module": "retrieve", "k": 3, "retriever": "my_app.search:index"},
+                {"module": "react", "signature": "context, question -> answer", "tools": ["my_app.tools:lookup"]},
+            ])
+
         Args:
-            spec: One object a part: {"module": name, "signature": "question -> answer", "instructions": text}; the
-                instructions may be left out.
+            spec: One object a part: "module", a built-in module's name; "signature" (a string, or what `to_spec` wrote)
+                and "instructions", if it has a signature; "part", if it runs another module, or "parts"; all else are
+                the module's options by name. Tools, retrievers and reward functions are named as
+                "package.module:attribute". A part of your own is {"program": "package.module:Class"}.
+            trust: Packages that code may be imported from; None trusts all.
 
         Raises:
-            InputError: If a module's name is unknown or a signature does not parse; says which part.
+            InputError: If a part cannot be built; says which, and at which key.
+            TrustError: If a part names code that is not trusted.
         """
-        from dspex_core.modules._build import build_program  # noqa: PLC0415 - the builder knows every module
+        from dspex_core.modules._spec import part_of  # noqa: PLC0415 - the builder knows every module
 
-        parts = tuple(_declared(number, part) for number, part in enumerate(spec))
-        return build_program(DeclaredProgram(module="pipeline", parts=parts), trust=())
+        parts = [
+            part_of(item, where=f"part {at} of the pipeline", trust=trust) for at, item in enumerate(spec, start=1)
+        ]
+        return Pipeline(parts)
+
+    def to_spec(self) -> list[dict[str, Any]]:
+        """The parts as data that `json.dumps` takes and `from_spec` builds the same structure from.
+
+        Demos and instructions that an optimizer found are state, and no part of it: `save` keeps both.
+
+        Raises:
+            ProgramError: If a part cannot be rebuilt elsewhere.
+        """
+        from dspex_core.modules._spec import item_of  # noqa: PLC0415 - as above
+
+        return [item_of(part.reference()) for part in self.parts]
 
     async def forward(self, **inputs: Any) -> Prediction:
         """Run the parts in order."""
@@ -86,16 +108,3 @@ class Pipeline(Module):
                     f"inputs nor an earlier part gives; there are {', '.join(fields) or 'none'}"
                 )
         return {name: fields[name] for name in names if name in fields}
-
-
-def _declared(number: int, part: Mapping[str, Any]) -> DeclaredProgram:
-    unknown = sorted(part.keys() - {"module", "signature", "instructions"})
-    if unknown or not isinstance(part.get("module"), str) or not isinstance(part.get("signature"), str):
-        raise ProgramError(
-            f"part {number + 1} of the pipeline: write {{'module': …, 'signature': …}}, with 'instructions' if need be"
-            + (f"; {unknown[0]!r} is not known" if unknown else "")
-        )
-    signature = signature_of(part["signature"]).to_spec()
-    if part.get("instructions"):
-        signature = signature.model_copy(update={"instructions": str(part["instructions"])})
-    return DeclaredProgram(module=part["module"], signature=signature)

@@ -2,6 +2,8 @@ import copy
 from collections.abc import Collection
 from typing import Any, Self
 
+import pydantic
+
 from dspex_core.errors import ConfigurationError, ProgramError
 from dspex_core.modules._module import Module
 from dspex_core.programs import DeclaredProgram, ProgramReference
@@ -85,12 +87,14 @@ class Retrieve(Module):
             ProgramError: If the options are not those of a Retrieve.
         """
         try:
-            given = dict(options)
-            if given.get("retriever") is not None:
-                given["retriever"] = CodeReference.model_validate(given["retriever"])
-            return cls(**given)
-        except (TypeError, ValueError) as error:
-            raise ProgramError(f"a retrieve is declared with options that do not fit: {error}") from None
+            given = _Options.model_validate(options)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ProgramError(
+                f"a retrieve is declared with options that do not fit: {where}: {first['msg']}"
+            ) from None
+        return cls(**dict(given))
 
     def require_trust(self, trust: Collection[str] | None) -> None:
         """Refuse a retriever that may not be imported here; None trusts all.
@@ -127,6 +131,15 @@ class Retrieve(Module):
         clone = copy.copy(self)
         memo[id(self)] = clone
         return clone
+
+
+class _Options(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    k: int = pydantic.Field(default=3, ge=1)
+    retriever: CodeReference | None = None
+    query_field: str | None = None
+    output_field: str = "context"
 
 
 def _runtime() -> Runtime:

@@ -1,7 +1,8 @@
 """A user's own module: a program, metrics and an optimizer, as a worker would import them."""
 
-from dspex_core import Module, Predict
+from dspex_core import KNN, Module, Predict
 from dspex_core.seam import Score
+from dspex_core.testing import conformance_rows
 
 
 class Router(Module):
@@ -49,3 +50,11 @@ class PlainRouter(Router):
 
 def short(inputs, prediction):
     return -float(len(prediction.topic))
+
+
+def topic_words(texts):
+    words = ("invoice", "refund", "parcel", "courier", "password", "crash")
+    return [[text.count(word) + 0.001 for word in words] for text in texts]
+
+
+nearest = KNN(2, conformance_rows(40), topic_words)

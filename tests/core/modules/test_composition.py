@@ -4,7 +4,7 @@ import pytest
 from model_servers import asked, lm_of, values_in, written
 
 from dspex_core import ChainOfThought, Example, Module, Parallel, Pipeline, Predict, Prediction, using
-from dspex_core.errors import AdapterParseError, ConfigurationError, InputError, ProgramError
+from dspex_core.errors import AdapterParseError, ConfigurationError, ProgramError
 from dspex_core.seam import LMConfig
 
 
@@ -83,20 +83,6 @@ async def test_a_pipeline_is_built_from_json_at_run_time(model):
         prediction = await program(question="why")
     assert prediction.answer.startswith("answer of")
     assert "Be brief." in model.conversations[0][0]["content"]
-
-
-@pytest.mark.parametrize(
-    ("part", "said"),
-    [
-        ({"module": "predikt", "signature": "a -> b"}, "did you mean 'predict'"),
-        ({"module": "predict"}, "part 1 of the pipeline"),
-        ({"module": "predict", "signature": "a -> b", "temperature": 1}, "'temperature' is not known"),
-        ({"module": "predict", "signature": "a b"}, "exactly one '->'"),
-    ],
-)
-def test_a_wrong_spec_says_what_is_wrong_with_it(part, said):
-    with pytest.raises(InputError, match=said):
-        Pipeline.from_spec([part])
 
 
 async def test_a_batch_gives_predictions_in_the_order_of_its_rows(model):

@@ -21,7 +21,9 @@ def effort_of(model: str, asked: Effort | None) -> int:
     return _TOKENS_PER_TOKEN[asked or "medium"] if reasons(model) else 0
 
 
-def refused_for_reasoning(model: str, temperature: float | None, effort: Effort | None) -> Refusal | None:
+def refused_for_reasoning(
+    model: str, temperature: float | None, effort: Effort | None, *, param: str = "reasoning_effort"
+) -> Refusal | None:
     """What OpenAI refuses of models that reason, and of those that do not."""
     if reasons(model):
         if temperature not in (None, 1):
@@ -31,6 +33,6 @@ def refused_for_reasoning(model: str, temperature: float | None, effort: Effort 
             )
             return Refusal(400, text, code="unsupported_value", param="temperature")
     elif effort is not None:
-        text = "Unrecognized request argument supplied: reasoning_effort"
-        return Refusal(400, text, param="reasoning_effort")
+        text = f"Unsupported parameter: '{param}' is not supported with this model."
+        return Refusal(400, text, code="unsupported_parameter", param=param)
     return None

@@ -15,6 +15,7 @@ from dspex_core.testing.fake_provider._exchange import Refusal, bearer_key
 from dspex_core.testing.fake_provider._messages import Messages
 from dspex_core.testing.fake_provider._mind import Mind
 from dspex_core.testing.fake_provider._prompt_cache import PromptCache
+from dspex_core.testing.fake_provider._responses import Responses
 from dspex_core.testing.fake_provider._script import Script
 from dspex_core.testing.fake_provider._serving import Service
 from dspex_core.testing.fake_provider._settings import ProviderSettings
@@ -79,6 +80,7 @@ class FakeProvider(ProviderSettings):
         app.router.add_post(
             "/v1/chat/completions", self._service.at(ChatCompletions(structured_output=self.structured_output))
         )
+        app.router.add_post("/v1/responses", self._service.at(Responses(structured_output=self.structured_output)))
         app.router.add_post("/v1/embeddings", self._service.at(Embeddings()))
         app.router.add_post(
             "/v1/messages",

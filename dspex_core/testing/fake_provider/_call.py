@@ -41,6 +41,7 @@ class Call:
     """What the model is asked, in no API's own words.
 
     Attributes:
+        model: The model that is asked.
         turns: The messages, as roles and texts.
         salt: The request without its messages, as text: it decides between equal candidates.
         temperature: How far apart two candidates may be and still count as equal.
@@ -52,6 +53,7 @@ class Call:
         effort: Tokens of hidden reasoning for each token of the answer.
     """
 
+    model: str
     turns: tuple[Message, ...]
     salt: str
     temperature: float = 0.0

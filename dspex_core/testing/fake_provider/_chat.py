@@ -42,6 +42,11 @@ class ChatExchange:
         """Whether the answer is to come in pieces."""
         return bool(self.request.stream)
 
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self.request.model
+
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """A `chat.completion`, or the `chat.completion.chunk`s of one."""
         said = mind(self.call)
@@ -127,6 +132,7 @@ class ChatCompletions:
             return refusal
         form = request.response_format
         call = Call(
+            request.model,
             request.turns(),
             salt(body, "messages"),
             request.temperature or 0.0,

@@ -52,6 +52,11 @@ class EmbeddingExchange:
     content: bytes
     stream: bool = False
 
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self.request.model
+
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """The vectors, which no mind is needed for."""
         body, prompt_tokens = embeddings(self.request)

@@ -88,6 +88,11 @@ class Exchange(Protocol):
         """Whether the answer is to come in pieces."""
         ...
 
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        ...
+
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """The answer; text comes in pieces of so many characters if it is streamed."""
         ...

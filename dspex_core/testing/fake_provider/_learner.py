@@ -73,6 +73,20 @@ def remark(conversation: Conversation) -> str:
     return _extract({"text": conversation.last_text})
 
 
+def recalled(memory: tuple[tuple[str, str], ...], text: str) -> str | None:
+    """The answer, of those learnt in training, to the message most like this one; None if none is like it."""
+    if not memory:
+        return None
+    likenesses = _memory_index(memory).similarities(text)
+    best = max(range(len(memory)), key=likenesses.__getitem__)
+    return memory[best][1] if likenesses[best] > 0 else None
+
+
+@lru_cache(maxsize=16)
+def _memory_index(memory: tuple[tuple[str, str], ...]) -> DemoIndex:
+    return DemoIndex([asked for asked, _ in memory])
+
+
 @lru_cache(maxsize=512)
 def _lesson(task: Task, demo_turns: tuple[tuple[str, str], ...]) -> Lesson:
     demos = tuple(read_demo(task, turn) for turn in demo_turns)

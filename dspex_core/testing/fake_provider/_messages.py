@@ -51,6 +51,11 @@ class MessagesExchange:
         """Whether the answer is to come in pieces."""
         return self.request.stream
 
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self.request.model
+
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """A message, or the events of one."""
         said = mind(self.call)
@@ -144,6 +149,7 @@ class Messages:
             return refusal
         schema = request.schema_()
         call = Call(
+            request.model,
             request.turns(),
             salt(body, "messages", "system"),
             request.temperature or 0.0,

@@ -2,16 +2,18 @@
 
 import ast
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from dspex_core.testing.fake_provider._call import Call, Said, ToolCall
 from dspex_core.testing.fake_provider._forms import written
-from dspex_core.testing.fake_provider._learner import Sampling, answer_fields, remark
+from dspex_core.testing.fake_provider._learner import Sampling, answer_fields, recalled, remark
 from dspex_core.testing.fake_provider._prompt import TEXT_TYPE, Conversation, Field, read_conversation
 from dspex_core.testing.fake_provider._schema import fitting, schema_fields
 from dspex_core.testing.fake_provider._script import Script, ScriptRule
 from dspex_core.testing.fake_provider._tool_choice import chosen_call
+from dspex_core.testing.fake_provider._training import Memory
 
 
 class Mind:
@@ -19,17 +21,24 @@ class Mind:
 
     Args:
         script: What to say instead, to prompts that it has a rule for.
+        tuned: What fine-tuned models have learnt besides, by their names.
     """
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, tuned: Callable[[], Mapping[str, Memory]] = dict) -> None:
         self.script = script
+        self._tuned = tuned
+
+    def knows(self, model: str) -> bool:
+        """Whether there is a model of this name: any, but of those fine-tuned only what came out of a job."""
+        return not model.startswith("ft:") or model in self._tuned()
 
     def __call__(self, call: Call) -> Said:
         """What is said to a call."""
         return replace(self._said(call).within(call.most_tokens), effort=call.effort)
 
     def _said(self, call: Call) -> Said:
-        conversation = read_conversation(call.turns, schema_fields(call.schema) if call.schema else ())
+        memory = self._tuned().get(call.model, ()) if call.model.startswith("ft:") else ()
+        conversation = read_conversation(call.turns, schema_fields(call.schema) if call.schema else (), memory)
         if rule := self.script.answer(call.asked()):
             return _scripted(rule, call, conversation)
         if call.tools and (call.demanded or not call.tools_answered()):
@@ -37,7 +46,7 @@ class Mind:
             if chosen := chosen_call(call.tools, query, demanded=call.demanded):
                 return Said("", (chosen,))
         if not conversation.task.outputs:
-            text = remark(conversation)
+            text = recalled(memory, conversation.last_text) or remark(conversation)
             return Said(json.dumps({"answer": text}, ensure_ascii=False) if call.wants_json else text)
         values = answer_fields(conversation, Sampling(call.salt, call.temperature))
         if not call.wants_json and conversation.form != "json":

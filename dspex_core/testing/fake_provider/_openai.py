@@ -1,5 +1,7 @@
 """What OpenAI's endpoints share: errors and the list of models."""
 
+from collections.abc import Iterable
+
 from aiohttp import web
 
 from dspex_core.testing.fake_provider._exchange import Refusal
@@ -11,9 +13,9 @@ _RATE_LIMITED = 429
 _SERVER_ERROR = 500
 
 
-def model_list() -> web.Response:
-    """The body of GET /v1/models."""
-    entries = [{"id": name, "object": "model", "created": 0, "owned_by": "dspex"} for name in MODELS]
+def model_list(tuned: Iterable[str]) -> web.Response:
+    """The body of GET /v1/models; with the models that came out of fine-tuning."""
+    entries = [{"id": name, "object": "model", "created": 0, "owned_by": "dspex"} for name in (*MODELS, *tuned)]
     return web.json_response({"object": "list", "data": entries})
 
 

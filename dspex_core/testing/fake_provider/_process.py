@@ -142,6 +142,7 @@ class FakeProviderProcess(ProviderSettings):
             "slow-seconds": self.slow_seconds,
             "chunk-characters": self.chunk_characters,
             "chunk-latency-ms": self.chunk_latency_ms,
+            "fine-tuning-polls": self.fine_tuning_polls,
         }
         flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
         return flags if self.structured_output else [*flags, "--no-structured-output"]

@@ -61,7 +61,11 @@ class Conversation:
     form: Form
 
 
-def read_conversation(messages: Sequence[Message], asked_fields: tuple[Field, ...] = ()) -> Conversation:
+def read_conversation(
+    messages: Sequence[Message],
+    asked_fields: tuple[Field, ...] = (),
+    memory: tuple[tuple[str, str], ...] = (),
+) -> Conversation:
     """Find the demos and the query.
 
     The query is the last user message that holds an input field; what follows it (an answer, a correction) is not
@@ -70,6 +74,7 @@ def read_conversation(messages: Sequence[Message], asked_fields: tuple[Field, ..
     Args:
         messages: The roles and texts of the request.
         asked_fields: The outputs to give if the system message lists none; then the last message is the query.
+        memory: User messages and their answers that the model was trained on: demos, before those of the prompt.
     """
     system = "\n\n".join(text for role, text in messages if role in ("system", "developer"))
     last_text = next((text for role, text in reversed(messages) if role == "user"), "")
@@ -82,7 +87,7 @@ def read_conversation(messages: Sequence[Message], asked_fields: tuple[Field, ..
     if not asking:
         return Conversation(task, (), {}, last_text, form)
     demo_turns = tuple((messages[i][1], messages[i + 1][1]) for i in asking[:-1] if messages[i + 1][0] == "assistant")
-    return Conversation(task, demo_turns, fields_in(messages[asking[-1]][1], names), last_text, form)
+    return Conversation(task, memory + demo_turns, fields_in(messages[asking[-1]][1], names), last_text, form)
 
 
 def read_demo(task: Task, turn: tuple[str, str]) -> Demo:

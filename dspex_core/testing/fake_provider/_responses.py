@@ -46,6 +46,11 @@ class ResponsesExchange:
         """Whether the answer is to come in pieces."""
         return bool(self.request.stream)
 
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self.request.model
+
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """A response, or the events of one."""
         said = mind(self.call)
@@ -164,6 +169,7 @@ class Responses:
             return refusal
         form = request.text.format if request.text is not None else None
         call = Call(
+            request.model,
             request.turns(),
             salt(body, "input", "instructions"),
             request.temperature or 0.0,

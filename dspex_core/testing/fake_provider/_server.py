@@ -11,7 +11,9 @@ from dspex_core.errors import ConfigurationError
 from dspex_core.testing.fake_provider import _openai
 from dspex_core.testing.fake_provider._chat import ChatCompletions
 from dspex_core.testing.fake_provider._embeddings import Embeddings
-from dspex_core.testing.fake_provider._exchange import Refusal, bearer_key
+from dspex_core.testing.fake_provider._exchange import Refusal
+from dspex_core.testing.fake_provider._files import Files
+from dspex_core.testing.fake_provider._fine_tuning import FineTuning
 from dspex_core.testing.fake_provider._messages import Messages
 from dspex_core.testing.fake_provider._mind import Mind
 from dspex_core.testing.fake_provider._prompt_cache import PromptCache
@@ -28,14 +30,16 @@ _CLOSING_SECONDS = 0.5
 class FakeProvider(ProviderSettings):
     """A model provider on loopback that speaks OpenAI's and Anthropic's APIs; its model learns from the prompt alone.
 
-    It keeps nothing between requests but counts and what is cached of prompts: equal requests get equal answers. Use it
-    as `async with FakeProvider(latency_ms=50) as provider: …`, or `start` and `stop` it; the arguments are those of
-    `ProviderSettings`. All of it belongs to one event loop; `FakeProviderProcess` runs it beside yours.
+    It keeps nothing between requests but counts, files and what is cached of prompts: equal requests get equal answers.
+    Use it as `async with FakeProvider(latency_ms=50) as provider: …`, or `start` and `stop` it; the arguments are those
+    of `ProviderSettings`. All of it belongs to one event loop; `FakeProviderProcess` runs it beside yours.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._mind = Mind(Script(self.script))
+        self._files = Files()
+        self._fine_tuning = FineTuning(self._files, polls=self.fine_tuning_polls)
+        self._mind = Mind(Script(self.script), self._fine_tuning.models)
         self._prompt_cache = PromptCache()
         self._service = Service(self, self._mind)
         self._runner: web.AppRunner | None = None
@@ -76,7 +80,7 @@ class FakeProvider(ProviderSettings):
         Raises:
             ConfigurationError: The address cannot be listened on.
         """
-        app = web.Application(client_max_size=_LARGEST_BODY_BYTES)
+        app = web.Application(client_max_size=_LARGEST_BODY_BYTES, middlewares=[self._service.check_key])
         app.router.add_post(
             "/v1/chat/completions", self._service.at(ChatCompletions(structured_output=self.structured_output))
         )
@@ -86,6 +90,7 @@ class FakeProvider(ProviderSettings):
             "/v1/messages",
             self._service.at(Messages(self._prompt_cache, structured_output=self.structured_output)),
         )
+        app.router.add_routes([*self._files.routes(), *self._fine_tuning.routes()])
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._serve_stats)
         app.router.add_post("/reset", self._serve_reset)
@@ -134,9 +139,8 @@ class FakeProvider(ProviderSettings):
     ) -> None:
         await self.stop()
 
-    async def _models(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._service.refused_key(bearer_key(request.headers))
-        return _openai.model_list() if refusal is None else _openai.refuse(refusal)
+    async def _models(self, _request: web.Request) -> web.StreamResponse:
+        return _openai.model_list(self._fine_tuning.models())
 
     async def _serve_stats(self, _request: web.Request) -> web.StreamResponse:
         return web.json_response(text=self.stats().model_dump_json())

@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from dspex_core.testing.fake_provider._exchange import Api, Exchange, Mind, Refusal
+from dspex_core.testing.fake_provider import _openai
+from dspex_core.testing.fake_provider._exchange import Api, Exchange, Refusal, bearer_key
 from dspex_core.testing.fake_provider._faults import FaultPlan
+from dspex_core.testing.fake_provider._mind import Mind
 from dspex_core.testing.fake_provider._settings import ProviderSettings
 from dspex_core.testing.fake_provider._stats import Ledger
 from dspex_core.testing.fake_provider._writing import write_body, write_stream
@@ -45,6 +47,9 @@ class Service:
         exchange = api.read(await request.read())
         if isinstance(exchange, Refusal):
             return api.refuse(exchange)
+        if not self._mind.knows(exchange.model):
+            text = f"The model `{exchange.model}` does not exist or you do not have access to it."
+            return api.refuse(Refusal(404, text, code="model_not_found"))
         self.ledger.note_content(exchange.content)
         if self._settings.capacity is not None and self.ledger.in_flight >= self._settings.capacity:
             self.ledger.faults["capacity"] += 1
@@ -93,6 +98,13 @@ class Service:
             response = await write_body(request, answer.body)
         self.ledger.note_answer(exchange.content, api.name, answer.usage)
         return response
+
+    @web.middleware
+    async def check_key(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse requests without the right key to those of OpenAI's endpoints that no `Api` stands for."""
+        guarded = request.path.startswith(("/v1/files", "/v1/fine_tuning", "/v1/models"))
+        refusal = self.refused_key(bearer_key(request.headers)) if guarded else None
+        return await handler(request) if refusal is None else _openai.refuse(refusal)
 
     def refused_key(self, key: str | None) -> Refusal | None:
         """Why a request with this key is not served."""

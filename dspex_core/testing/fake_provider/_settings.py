@@ -25,6 +25,7 @@ class ProviderSettings:
         chunk_characters: Characters of text in each event of a stream.
         chunk_latency_ms: Milliseconds between two events of a stream.
         structured_output: Whether answers can be held to a JSON schema; a request for that gets 400 if not.
+        fine_tuning_polls: How often a fine-tuning job is asked about before it has succeeded.
         script: What to say instead of what the model would: rules as `ScriptRule` or dicts of its fields, of which the
             first that fits answers. Where none fits, the model does.
 
@@ -46,6 +47,7 @@ class ProviderSettings:
     chunk_characters: int = 8
     chunk_latency_ms: float = 0.0
     structured_output: bool = True
+    fine_tuning_polls: int = 2
     script: Sequence[ScriptRule | dict[str, Any]] = ()
 
     def __post_init__(self) -> None:
@@ -53,7 +55,7 @@ class ProviderSettings:
         self.fault_kinds = known_fault_kinds(self.fault_kinds)
         if not 0 <= self.fault_rate <= 1:
             raise ConfigurationError(f"fault_rate is {self.fault_rate}: it is a share of the attempts, from 0 to 1")
-        for name in ("latency_ms", "retry_after_seconds", "slow_seconds", "chunk_latency_ms"):
+        for name in ("latency_ms", "retry_after_seconds", "slow_seconds", "chunk_latency_ms", "fine_tuning_polls"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: give 0 or more")
         if self.chunk_characters < 1:

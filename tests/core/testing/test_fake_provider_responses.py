@@ -142,7 +142,7 @@ async def test_models_that_reason_say_what_it_cost(provider, client):
     assert provider.stats().endpoints["chat"].reasoning_tokens == details.reasoning_tokens
 
 
-@pytest.mark.parametrize("model", ["o3-mini", "gpt-5", "ft:o4-mini:mine"])
+@pytest.mark.parametrize("model", ["o3-mini", "gpt-5"])
 @pytest.mark.parametrize(
     ("setting", "named"), [({"temperature": 0}, "temperature"), ({"max_tokens": 5}, "max_completion_tokens")]
 )

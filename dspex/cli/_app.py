@@ -158,12 +158,15 @@ def fake_provider(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
     latency_ms: Annotated[float, typer.Option(help="How long every answer takes.")] = 0.0,
     fault_rate: Annotated[float, typer.Option(help="Share of requests that meet a fault.")] = 0.0,
-    fault_kinds: Annotated[str, typer.Option(help="Kinds of fault.")] = "429,500,drop,malformed,slow",
+    fault_kinds: Annotated[
+        str, typer.Option(help="Kinds of fault.")
+    ] = "429,500,overloaded,drop,malformed,slow,cut,error",
     seed: Annotated[int, typer.Option(help="Decides which requests meet one.")] = 0,
+    capacity: Annotated[int | None, typer.Option(help="Most requests in flight; above it, 429.")] = None,
     chunk_latency_ms: Annotated[float, typer.Option(help="Pause between two events of a stream.")] = 0.0,
     structured_output: Annotated[bool, typer.Option(help="Hold answers to a JSON schema if asked.")] = True,
 ) -> None:
-    """Serve a fake model that learns from the examples in its prompt, over OpenAI's API."""
+    """Serve a fake model that learns from the examples in its prompt, over OpenAI's and Anthropic's APIs."""
     from dspex_core.testing.fake_provider import FakeProvider  # noqa: PLC0415
 
     provider = FakeProvider(
@@ -172,6 +175,7 @@ def fake_provider(
         fault_rate=fault_rate,
         fault_kinds=fault_kinds,
         seed=seed,
+        capacity=capacity,
         chunk_latency_ms=chunk_latency_ms,
         structured_output=structured_output,
     )

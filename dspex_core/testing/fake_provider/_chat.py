@@ -14,6 +14,7 @@ from dspex_core.testing.fake_provider._call import Call, Said, ToolCall
 from dspex_core.testing.fake_provider._chat_request import ChatRequest, ObjectFormat, SchemaFormat
 from dspex_core.testing.fake_provider._exchange import (
     NOT_JSON,
+    STREAM_FAILED,
     Answer,
     Mind,
     Refusal,
@@ -61,6 +62,10 @@ class ChatExchange:
         if broken_json:
             return json.dumps(start)[:-1].encode() + b', "choices": [{"index": 0, "mess'
         return json.dumps(start).encode()
+
+    def stream_error(self, number: int) -> bytes:
+        """An error in place of a chunk."""
+        return event(_openai.error_body(STREAM_FAILED))
 
     def _whole(self, said: Said, usage: Usage) -> bytes:
         message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}

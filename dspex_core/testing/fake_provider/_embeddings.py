@@ -66,6 +66,10 @@ class EmbeddingExchange:
         """A body that is cut off, or one without data."""
         return b'{"object": "list", "data": [{"obj' if broken_json else b'{"object": "list"}'
 
+    def stream_error(self, number: int) -> bytes:
+        """Never asked for: embeddings are not streamed."""
+        return b""
+
 
 class Embeddings:
     """The endpoint /v1/embeddings."""

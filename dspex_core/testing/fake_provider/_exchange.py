@@ -101,6 +101,10 @@ class Exchange(Protocol):
         """A body that is cut off, or one that is JSON without what an answer must have."""
         ...
 
+    def stream_error(self, number: int) -> bytes:
+        """The event that says, as the so-manieth of a stream, that it cannot go on."""
+        ...
+
 
 class Api(Protocol):
     """How an API reads requests and words errors."""
@@ -164,4 +168,5 @@ def invalid(error: ValidationError) -> Refusal:
     return Refusal(400, f"Invalid request at `{where}`: {first['msg']}.", param=where or None)
 
 
+STREAM_FAILED = Refusal(500, "The server had an error while processing the request.")
 NOT_JSON = Refusal(400, "The body of your request is not valid JSON.")

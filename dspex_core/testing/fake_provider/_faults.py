@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 
 from dspex_core.errors import UnknownNameError
 
-FAULT_KINDS = ("429", "500", "drop", "malformed", "slow")
-"""429 and 500: those statuses. drop: the connection is closed without an answer. malformed: status 200 with a body that
-is no completion. slow: the right answer, late."""
+FAULT_KINDS = ("429", "500", "overloaded", "drop", "malformed", "slow", "cut", "error")
+"""429 and 500: those statuses. overloaded: 503, and 529 of Anthropic's API. drop: the connection is closed without an
+answer. malformed: status 200 with a body that is no answer. slow: the right answer, late. cut: the answer ends in its
+middle. error: a stream ends with an error event. To a stream, malformed and slow happen in its middle as well."""
 
+_STREAMS_ONLY = "error"
 _MOST_IN_A_ROW = 3
 
 
@@ -36,12 +38,13 @@ class FaultPlan:
     kinds: Sequence[str]
     _histories: dict[bytes, _History] = field(default_factory=dict[bytes, _History], init=False)
 
-    def next_fault(self, content: bytes) -> str | None:
+    def next_fault(self, content: bytes, *, stream: bool = False) -> str | None:
         """The fault that this attempt at the content meets; counts the attempt."""
-        if not self.rate or not self.kinds:
+        kinds = [kind for kind in self.kinds if stream or kind != _STREAMS_ONLY]
+        if not self.rate or not kinds:
             return None
         history = self._histories.setdefault(content, _History())
-        drawn, kind = self._draw(content, history.attempts)
+        drawn, kind = self._draw(content, history.attempts, kinds)
         faulty = drawn < self.rate and history.streak < _MOST_IN_A_ROW
         history.attempts += 1
         history.streak = history.streak + 1 if faulty else 0
@@ -51,9 +54,9 @@ class FaultPlan:
         """Count attempts from zero again."""
         self._histories.clear()
 
-    def _draw(self, content: bytes, attempt: int) -> tuple[float, str]:
+    def _draw(self, content: bytes, attempt: int, kinds: Sequence[str]) -> tuple[float, str]:
         drawn = hashlib.blake2b(content + f"|{self.seed}|{attempt}".encode(), digest_size=12).digest()
-        return int.from_bytes(drawn[:8]) / 2**64, self.kinds[int.from_bytes(drawn[8:]) % len(self.kinds)]
+        return int.from_bytes(drawn[:8]) / 2**64, kinds[int.from_bytes(drawn[8:]) % len(kinds)]
 
 
 def known_fault_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:

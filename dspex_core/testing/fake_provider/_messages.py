@@ -73,6 +73,10 @@ class MessagesExchange:
         start = {"id": self._id(), "type": "message", "role": "assistant"}
         return written(start)[:-1] + b', "content": [{"type": "te' if broken_json else written(start)
 
+    def stream_error(self, number: int) -> bytes:
+        """The event `error`: most often the model is overloaded."""
+        return event(error_body(Refusal(503, "Overloaded")), named=True)
+
     def _blocks(self, said: Said) -> list[dict[str, Any]]:
         texts = [{"type": "text", "text": said.text}] if said.text or not said.tool_calls else []
         return texts + [self._tool_use(number, call, call.arguments) for number, call in enumerate(said.tool_calls)]

@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from dspex_core.errors import ConfigurationError
+from dspex_core.testing.fake_provider._change import SettingsChange
 from dspex_core.testing.fake_provider._script import Script, ScriptRule
 from dspex_core.testing.fake_provider._settings import ProviderSettings
 from dspex_core.testing.fake_provider._stats import ProviderStats
@@ -98,6 +100,15 @@ class FakeProviderProcess(ProviderSettings):
         """Set every count to zero, those of attempts included."""
         self._ask("reset", method="POST")
 
+    def change(self, **settings: Any) -> None:
+        """Change settings while it runs; the names are those of `SettingsChange`.
+
+        Raises:
+            ConfigurationError: There is no such setting to change, or the value cannot be used.
+        """
+        change = SettingsChange.of(settings)
+        self._ask("settings", method="POST", body=change.model_dump_json(exclude_unset=True).encode())
+
     def set_script(self, rules: Sequence[ScriptRule | dict[str, Any]]) -> None:
         """Replace the script; none of the new rules has been used yet.
 
@@ -119,8 +130,12 @@ class FakeProviderProcess(ProviderSettings):
     def _ask(self, path: str, *, method: str, body: bytes | None = None) -> bytes:
         url = f"{self.root_url}/{path}"
         request = urllib.request.Request(url, data=body, method=method)  # noqa: S310 - http, from our own process
-        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as response:  # noqa: S310 - as above
-            return response.read()
+        try:
+            with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as response:  # noqa: S310 - as above
+                return response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ConfigurationError(json.loads(error.read())["error"]["message"]) from None
 
     def _collect(self) -> None:
         if self._process is not None:
@@ -138,6 +153,10 @@ class FakeProviderProcess(ProviderSettings):
             "seed": self.seed,
             "capacity": self.capacity,
             "api-key": self.api_key,
+            "requests-per-minute": self.requests_per_minute,
+            "tokens-per-minute": self.tokens_per_minute,
+            "retry-after-format": self.retry_after_format,
+            "outage": self.outage,
             "retry-after-seconds": self.retry_after_seconds,
             "slow-seconds": self.slow_seconds,
             "chunk-characters": self.chunk_characters,

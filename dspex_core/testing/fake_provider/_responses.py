@@ -15,6 +15,7 @@ from dspex_core.testing.fake_provider._call import Call, Said
 from dspex_core.testing.fake_provider._chat_request import ObjectFormat
 from dspex_core.testing.fake_provider._exchange import (
     NOT_JSON,
+    STREAM_FAILED,
     Answer,
     Mind,
     Refusal,
@@ -63,6 +64,11 @@ class ResponsesExchange:
         """A body that is cut off, or one without output."""
         start = {"id": self._id("resp"), "object": "response"}
         return written(start)[:-1] + b', "output": [{"type": "mess' if broken_json else written(start)
+
+    def stream_error(self, number: int) -> bytes:
+        """The event `error`."""
+        told = {"code": "server_error", "message": STREAM_FAILED.message, "param": None}
+        return event({"type": "error", "sequence_number": number} | told, named=True)
 
     def _events(self, said: Said, usage: Usage, chunk_characters: int) -> Iterator[bytes]:
         """The response begun, each item begun, filled and ended, and the response as it is in the end."""

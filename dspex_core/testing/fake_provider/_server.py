@@ -3,12 +3,13 @@ import signal
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
-from dspex_core.errors import ConfigurationError
+from dspex_core.errors import ConfigurationError, InputError
 from dspex_core.testing.fake_provider import _openai
+from dspex_core.testing.fake_provider._change import SettingsChange
 from dspex_core.testing.fake_provider._chat import ChatCompletions
 from dspex_core.testing.fake_provider._embeddings import Embeddings
 from dspex_core.testing.fake_provider._exchange import Refusal
@@ -74,6 +75,19 @@ class FakeProvider(ProviderSettings):
         self._service.plan.forget()
         self._prompt_cache.clear()
 
+    def change(self, **settings: Any) -> None:
+        """Change settings while it runs; the names are those of `SettingsChange`.
+
+        Raises:
+            ConfigurationError: There is no such setting to change, or the value cannot be used.
+            UnknownNameError: There is no such fault kind.
+        """
+        given = SettingsChange.of(settings).given()
+        checked = ProviderSettings(**{name: getattr(self, name) for name in SettingsChange.model_fields} | given)
+        for name in given:
+            setattr(self, name, getattr(checked, name))
+        self._service.follow_settings()
+
     async def start(self) -> None:
         """Listen; returns once requests are answered.
 
@@ -94,7 +108,9 @@ class FakeProvider(ProviderSettings):
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._serve_stats)
         app.router.add_post("/reset", self._serve_reset)
+        app.router.add_post("/settings", self._serve_settings)
         app.router.add_post("/script", self._serve_script)
+        app.on_response_prepare.append(self._service.tell_limits)
         # A client that goes away ends its request: it must neither stay in flight nor count as answered.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()
@@ -148,6 +164,13 @@ class FakeProvider(ProviderSettings):
     async def _serve_reset(self, _request: web.Request) -> web.StreamResponse:
         self.reset()
         return web.json_response(text=self.stats().model_dump_json())
+
+    async def _serve_settings(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self.change(**SettingsChange.read(await request.read()).given())
+        except InputError as error:
+            return _openai.refuse(Refusal(400, str(error)))
+        return web.json_response({name: getattr(self, name) for name in SettingsChange.model_fields})
 
     async def _serve_script(self, request: web.Request) -> web.StreamResponse:
         try:

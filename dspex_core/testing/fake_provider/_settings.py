@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dspex_core.errors import ConfigurationError
 from dspex_core.testing.fake_provider._faults import FAULT_KINDS, known_fault_kinds
@@ -20,7 +20,12 @@ class ProviderSettings:
         seed: Decides which attempts meet which fault.
         capacity: The most requests worked on at a time; above it a request gets 429. None: no limit.
         api_key: The one bearer token accepted; None accepts any, but one must be sent.
-        retry_after_seconds: What a 429 asks the client to wait.
+        requests_per_minute: The most requests a minute, told in headers; above it a request gets 429. None: no limit.
+        tokens_per_minute: The same for tokens, four bytes of a body each.
+        retry_after_seconds: What a 429 asks the client to wait; one of the limits a minute asks for what it takes.
+        retry_after_format: `seconds`, or `date` for the moment as an HTTP date.
+        outage: What happens to all requests: `unavailable`, they get 503; `drop`, their connections are closed; `hang`,
+            they get no answer until it is over. None: they are answered.
         slow_seconds: The least that the fault `slow` takes; it takes twenty times the latency if that is more.
         chunk_characters: Characters of text in each event of a stream.
         chunk_latency_ms: Milliseconds between two events of a stream.
@@ -42,7 +47,11 @@ class ProviderSettings:
     seed: int = 0
     capacity: int | None = None
     api_key: str | None = field(default=None, repr=False)
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     retry_after_seconds: float = 1.0
+    retry_after_format: Literal["seconds", "date"] = "seconds"
+    outage: Literal["unavailable", "drop", "hang"] | None = None
     slow_seconds: float = 2.0
     chunk_characters: int = 8
     chunk_latency_ms: float = 0.0
@@ -60,5 +69,6 @@ class ProviderSettings:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}: give 0 or more")
         if self.chunk_characters < 1:
             raise ConfigurationError(f"chunk_characters is {self.chunk_characters}: give 1 or more")
-        if self.capacity is not None and self.capacity < 1:
-            raise ConfigurationError(f"capacity is {self.capacity}: give 1 or more, or None for no limit")
+        for name in ("capacity", "requests_per_minute", "tokens_per_minute"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}: give 1 or more, or None for no limit")

@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
+from collections.abc import Iterable
 from typing import cast
 
 from aiohttp import web
 
-from dspex_core.testing.fake_provider._exchange import Answer
+from dspex_core.testing.fake_provider._disturbance import Cut, Stall, Step
 from dspex_core.testing.fake_provider._stats import Ledger
 
 _SEND_BUFFER_BYTES = 16 * 1024
@@ -27,8 +28,18 @@ async def write_body(request: web.Request, body: bytes) -> web.Response:
     return response
 
 
+async def write_half(request: web.Request, body: bytes) -> web.StreamResponse:
+    """Send half of a body whose whole length is announced, and close the connection."""
+    transport = _unbuffered(request)
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    transport.close()
+    return response
+
+
 async def write_stream(
-    request: web.Request, answer: Answer, ledger: Ledger, *, chunk_seconds: float
+    request: web.Request, steps: Iterable[Step], ledger: Ledger, *, chunk_seconds: float
 ) -> web.StreamResponse:
     """Send the events one by one; the next is made only when the operating system has taken the last one.
 
@@ -44,10 +55,18 @@ async def write_stream(
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     with ledger.streaming():
         await response.prepare(request)
-        for number, event in enumerate(answer.events):
+        for number, step in enumerate(steps):
+            if isinstance(step, Cut):
+                if not step.in_order:
+                    transport.close()
+                    return response
+                break
+            if isinstance(step, Stall):
+                await asyncio.sleep(step.seconds)
+                continue
             if number and chunk_seconds:
                 await asyncio.sleep(chunk_seconds)
-            await response.write(event)
+            await response.write(step)
             await request.writer.drain()
             ledger.chunks += 1
         await response.write_eof()

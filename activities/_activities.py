@@ -7,7 +7,7 @@ from pydantic_core import to_jsonable_python
 from temporalio import activity
 
 from dspex_core.artifacts import ArtifactStore, DatasetReader
-from dspex_core.evaluate import RowResult, evaluate_rows, summary_of
+from dspex_core.evaluate import RowResult, evaluate_rows, in_order_of, summary_of
 from dspex_core.lm import LM
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module, build_program
@@ -18,6 +18,7 @@ from dspex_core.requests import (
     READ_ROWS,
     RETRIEVE,
     RUN_PROGRAM,
+    SUGGEST,
     TRACE_ROWS,
     CallTool,
     ChunkEvaluation,
@@ -30,6 +31,8 @@ from dspex_core.requests import (
     RunProgram,
     Search,
     SearchAnswer,
+    Suggest,
+    Suggestions,
     TraceRows,
 )
 from dspex_core.retrieval import Retrievers
@@ -77,7 +80,7 @@ class Activities:
         async def work() -> ChunkEvaluation:
             program = self._program(outline)
             metric = resolve_metric(request.metric, trust=self._trust)
-            indices = range(request.start, request.stop)
+            indices = request.indices
             rows = await self._datasets.read(request.dataset, indices)
             runtime = self._runtime(request.lm)
             async with self._turn(request.lm, rows=len(indices)):
@@ -89,11 +92,12 @@ class Activities:
                         concurrency=min(len(indices), request.lm.concurrency),
                         on_outage="raise",
                     )
+            results = in_order_of(indices, results)
             summary = summary_of(results)
             content = _ROW_RESULTS.dump_json(results, fallback=str)
             return ChunkEvaluation(
                 scores=summary.scores,
-                failed=summary.failed,
+                failed_rows=summary.failed_rows,
                 failures=summary.failures,
                 usage=summary.usage,
                 rows=await self._store.put(content),
@@ -115,10 +119,23 @@ class Activities:
                 metric=metric,
                 threshold=request.threshold,
                 rounds=request.rounds,
+                keep=request.keep,
             )
             return await self._runtime(request.lm).trace_examples(
                 self._program(request.program), rows.examples(), wanted
             )
+
+        async with _heartbeats():
+            return await reported(work)
+
+    @activity.defn(name=SUGGEST)
+    async def suggest(self, request: Suggest) -> Suggestions:
+        """Say which combinations to try next."""
+
+        async def work() -> Suggestions:
+            runtime = InProcessRuntime(lm_for=self._lm)
+            found = await runtime.suggest(request.space, request.history, count=request.count, seed=request.seed)
+            return Suggestions(combinations=tuple(found))
 
         async with _heartbeats():
             return await reported(work)

@@ -73,6 +73,8 @@ class CandidateEvaluated(_Event):
         label: How the candidate came to be.
         score: Percent on the validation set.
         failed: Rows on which the program failed.
+        parent: Index of the candidate that it was made from, if it was made from one.
+        rows: Rows it was scored on, where that is not all of them.
     """
 
     type: Literal["candidate_evaluated"] = "candidate_evaluated"
@@ -80,6 +82,8 @@ class CandidateEvaluated(_Event):
     label: str
     score: float
     failed: int = 0
+    parent: int | None = None
+    rows: int | None = None
 
 
 class UsageAdded(_Event):

@@ -1,5 +1,8 @@
 """How far a compile is: events folded into one value, the same for a run in this process and a durable one."""
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
 from pydantic import BaseModel, ConfigDict
 
 from dspex_core.events import (
@@ -50,8 +53,8 @@ class Progress(BaseModel):
 
     @property
     def best_score(self) -> float | None:
-        """Best score so far in percent."""
-        return max((candidate.score for candidate in self.candidates), default=None)
+        """Best score so far in percent, of candidates scored on all rows."""
+        return max((candidate.score for candidate in self.candidates if candidate.rows is None), default=None)
 
     @property
     def usage_so_far(self) -> Usage:
@@ -88,3 +91,38 @@ class Progress(BaseModel):
                 "phase_usage": Usage(),
             }
         )
+
+
+class RowTally:
+    """Rows of evaluations that run side by side, told as one count; it starts anew once none is under way.
+
+    Args:
+        tell: Told the count whenever rows are done.
+    """
+
+    def __init__(self, tell: Callable[[RowsEvaluated], None]) -> None:
+        self._tell = tell
+        self._under_way = 0
+        self._rows = 0
+        self._total = 0.0
+        self._usage = Usage()
+
+    @contextmanager
+    def evaluation(self) -> Generator[None]:
+        """One evaluation, as long as it is under way."""
+        if self._under_way == 0:
+            self._rows, self._total, self._usage = 0, 0.0, Usage()
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    def add(self, *, rows: int, total: float, usage: Usage) -> None:
+        """Count rows that are done, with the sum of their scores."""
+        self._rows += rows
+        self._total += total
+        self._usage += usage
+        if self._rows:
+            score = round(100 * self._total / self._rows, 2)
+            self._tell(RowsEvaluated(rows=self._rows, score=score, usage=self._usage))

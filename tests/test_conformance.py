@@ -7,6 +7,9 @@ from dspex_core.testing import check_optimizer, conformance_program, conformance
 
 pytestmark = pytest.mark.slow
 
+SMALL = {"random_search": {"num_candidate_programs": 3}}
+"""Options with which a run takes seconds."""
+
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 async def test_an_optimizer_gives_the_same_on_both_runtimes(name, platform, client):
@@ -16,7 +19,7 @@ async def test_an_optimizer_gives_the_same_on_both_runtimes(name, platform, clie
         )
         return await run.result()
 
-    optimizer = OPTIMIZERS[name](metric="exact_match", seed=3)
+    optimizer = OPTIMIZERS[name](metric="exact_match", seed=3, **SMALL.get(name, {}))
     # Without its cache: a model asked anew each time would give a difference away.
     trajectory = await check_optimizer(optimizer, platform.lm(cache=False), elsewhere=durably)
     assert trajectory.score > trajectory.candidates[0][2]

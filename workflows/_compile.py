@@ -4,7 +4,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
 from dspex_core.errors import EvaluationError
-from dspex_core.events import Event
+from dspex_core.events import CandidateEvaluated, Event
 from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimizer_named
 from dspex_core.programs import DeclaredProgram
 from dspex_core.progress import Progress
@@ -42,7 +42,7 @@ class CompileRun:
 
     def compile_status(self) -> CompileStatus:
         """Where the run stands."""
-        return CompileStatus(progress=self._progress, evaluation_id=self._runtime.evaluation_id)
+        return CompileStatus(progress=self._progress, evaluation_ids=self._runtime.evaluation_ids)
 
     def _follow(self, event: Event) -> None:
         before, self._progress = self._progress, self._progress.after(event)
@@ -59,12 +59,12 @@ class CompileRun:
             OPTIMIZER.value_set(progress.optimizer),
             PROGRAM.value_set(name),
             PHASE.value_set(progress.phase),
-            LM_CALLS.value_set(progress.usage.lm_calls),
+            LM_CALLS.value_set(progress.usage_so_far.lm_calls),
         ]
         if progress.best_score is not None:
             updates.append(BEST_SCORE.value_set(progress.best_score))
-        if progress.usage.cost_usd is not None:
-            updates.append(COST_USD.value_set(progress.usage.cost_usd))
+        if progress.usage_so_far.cost_usd is not None:
+            updates.append(COST_USD.value_set(progress.usage_so_far.cost_usd))
         return updates
 
 
@@ -78,11 +78,17 @@ def details_of(progress: Progress) -> str:
     if progress.best_score is not None:
         lines += [f"best score so far: **{progress.best_score:.2f} %**", ""]
         lines += ["| candidate | how | score | failed rows |", "|---|---|---|---|"]
-        lines += [f"| {c.index} | {c.label} | {c.score:.2f} % | {c.failed} |" for c in progress.candidates]
+        lines += [f"| {c.index} | {c.label} | {_scored(c)} | {c.failed} |" for c in progress.candidates]
         lines.append("")
-    cost = "unknown" if progress.usage.cost_usd is None else f"${progress.usage.cost_usd:.4f}"
-    lines.append(f"{progress.usage.lm_calls} LM calls, {progress.usage.cached_calls} from the cache, cost {cost}")
+    usage = progress.usage_so_far
+    cost = "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
+    lines.append(f"{usage.lm_calls} LM calls, {usage.cached_calls} from the cache, cost {cost}")
     return "\n".join(lines)
+
+
+def _scored(candidate: CandidateEvaluated) -> str:
+    rows = "" if candidate.rows is None else f" on {candidate.rows} rows"
+    return f"{candidate.score:.2f} %{rows}"
 
 
 def _sorted_by(progress: Progress) -> tuple[str, int]:

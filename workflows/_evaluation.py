@@ -16,7 +16,7 @@ EVALUATION = "Evaluation"
 
 @workflow.defn(name=EVALUATION)
 class Evaluation:
-    """Scores one program on one data set, in chunks of rows."""
+    """Scores one program on a data set, or on some of its rows, in chunks of rows."""
 
     @workflow.init
     def __init__(self, input: EvaluationInput) -> None:  # noqa: A002 - Temporal's word for it
@@ -25,6 +25,7 @@ class Evaluation:
         # Written down once: for each of many chunks, large demos would hold the workflow's thread too long.
         self._program = RawValue(workflow.payload_converter().to_payload(input.program))
         self._chunks: dict[int, ChunkEvaluation] = {}
+        self._size = input.dataset.size if input.rows is None else len(input.rows)
         self._rows_done = len(self._earlier.scores)
 
     @workflow.run
@@ -32,9 +33,9 @@ class Evaluation:
         """Score all rows.
 
         Returns:
-            Scores in row order, whatever the order in which chunks were done.
+            Scores in the order of the rows, whatever the order in which chunks were done.
         """
-        chunks = plan_chunks(input.dataset.size, start=len(self._earlier.scores), chunk_rows=input.chunk_rows)
+        chunks = plan_chunks(self._size, start=len(self._earlier.scores), chunk_rows=input.chunk_rows)
         leg = chunks[:ACTIVITIES_A_LEG]
         waiting = iter(leg)
 
@@ -43,11 +44,11 @@ class Evaluation:
             for chunk in waiting:
                 done = self._chunks[chunk.start] = await self._evaluate(chunk)
                 self._rows_done += len(done.scores)
-                workflow.set_current_details(f"{self._rows_done} of {input.dataset.size} rows")
+                workflow.set_current_details(f"{self._rows_done} of {self._size} rows")
 
         await asyncio.gather(*(work() for _ in range(min(MOST_OUTSTANDING, len(leg)))))
         output = self._output()
-        if len(output.scores) < input.dataset.size:
+        if len(output.scores) < self._size:
             workflow.continue_as_new(input.model_copy(update={"done": output}))
         return output
 
@@ -57,7 +58,7 @@ class Evaluation:
         scores = [*self._earlier.scores, *(score for chunk in self._chunks.values() for score in chunk.scores)]
         return EvaluationStatus(
             rows_done=len(scores),
-            rows_total=self._input.dataset.size,
+            rows_total=self._size,
             score=percent(scores) if scores else None,
             usage=sum((chunk.usage for chunk in self._chunks.values()), start=self._earlier.usage),
         )
@@ -69,6 +70,7 @@ class Evaluation:
             dataset=self._input.dataset,
             start=chunk.start,
             stop=chunk.stop,
+            rows=None if self._input.rows is None else self._input.rows[chunk.start : chunk.stop],
         )
         return await workflow.execute_activity(
             EVALUATE_CHUNK,
@@ -83,7 +85,7 @@ class Evaluation:
         failures = (*self._earlier.failures, *(failure for chunk in done for failure in chunk.failures))
         return EvaluationOutput(
             scores=(*self._earlier.scores, *(score for chunk in done for score in chunk.scores)),
-            failed=self._earlier.failed + sum(chunk.failed for chunk in done),
+            failed_rows=(*self._earlier.failed_rows, *(row for chunk in done for row in chunk.failed_rows)),
             failures=failures[:FAILURES_KEPT],
             usage=sum((chunk.usage for chunk in done), start=self._earlier.usage),
             rows=(*self._earlier.rows, *(chunk.rows for chunk in done)),

@@ -1,11 +1,13 @@
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any, cast
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from dspex_core.errors import ConfigurationError, DatasetError, LMContextLengthError, LMRequestError
 from dspex_core.events import Event
+from dspex_core.progress import RowTally
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests import (
@@ -13,6 +15,7 @@ from dspex_core.requests import (
     GENERATE,
     READ_ROWS,
     RETRIEVE,
+    SUGGEST,
     TRACE_ROWS,
     CallTool,
     Generate,
@@ -21,6 +24,8 @@ from dspex_core.requests import (
     Rows,
     Search,
     SearchAnswer,
+    Suggest,
+    Suggestions,
     TraceRows,
 )
 from dspex_core.seam import (
@@ -38,16 +43,21 @@ from dspex_core.seam import (
     ToolResult,
     TraceRequest,
     TraceResult,
+    Trial,
     add_usage,
 )
 
 from ._evaluation import EVALUATION
-from ._options import activity_options
+from ._options import MOST_OUTSTANDING, activity_options
 from ._values import EvaluationInput, EvaluationOutput
+
+T = TypeVar("T")
 
 
 class WorkflowRuntime:
     """The runtime inside a workflow: everything is an activity or a child workflow, and so survives any process.
+
+    However much is asked for at once, so many activities and child workflows are outstanding as a server bears.
 
     Args:
         lm: The model in force.
@@ -69,19 +79,20 @@ class WorkflowRuntime:
         self._chunk_rows = chunk_rows
         self._on_event = on_event
         self._evaluations = 0
-        self.evaluation_id: str | None = None
-        """Workflow id of the evaluation under way, or None."""
+        self._under_way: list[str] = []
+        self._tally = RowTally(self.emit)
+        self._slots = asyncio.Semaphore(MOST_OUTSTANDING)
+
+    @property
+    def evaluation_ids(self) -> tuple[str, ...]:
+        """Workflow ids of the evaluations under way."""
+        return tuple(self._under_way)
 
     async def generate(self, request: LMRequest) -> LMResponse:
         """One call to a model: an activity."""
+        call = Generate(request=request, lm=self._lm)
         try:
-            response = await workflow.execute_activity(
-                GENERATE,
-                Generate(request=request, lm=self._lm),
-                result_type=LMResponse,
-                summary=(request.lm or self._lm).model,
-                **activity_options(),
-            )
+            response = await self._perform(GENERATE, call, LMResponse, summary=(request.lm or self._lm).model)
         except ActivityError as error:
             # The failures of a call that a module cures by itself: it asks for less, or in another way.
             for cured in (LMContextLengthError, LMRequestError):
@@ -99,13 +110,8 @@ class WorkflowRuntime:
 
     async def call_tool(self, call: ToolCall) -> ToolResult:
         """One call of a tool: an activity, whose worker imports the tool."""
-        result = await workflow.execute_activity(
-            CALL_TOOL,
-            CallTool(tool=call.tool.to_spec(), args=call.args, lm=self._lm),
-            result_type=ToolResult,
-            summary=call.tool.name,
-            **activity_options(),
-        )
+        request = CallTool(tool=call.tool.to_spec(), args=call.args, lm=self._lm)
+        result = await self._perform(CALL_TOOL, request, ToolResult, summary=call.tool.name)
         add_usage(result.usage)
         return result
 
@@ -116,13 +122,8 @@ class WorkflowRuntime:
                 "a durable run searches with a retriever that its workers can import: "
                 "write Retrieve(retriever='package.module:attribute')"
             )
-        answer = await workflow.execute_activity(
-            RETRIEVE,
-            Search(query=request.query, k=request.k, retriever=request.retriever),
-            result_type=SearchAnswer,
-            summary=f"search: {request.query[:60]}",
-            **activity_options(),
-        )
+        search = Search(query=request.query, k=request.k, retriever=request.retriever)
+        answer = await self._perform(RETRIEVE, search, SearchAnswer, summary=f"search: {request.query[:60]}")
         add_usage(answer.usage)
         return list(answer.passages)
 
@@ -130,60 +131,85 @@ class WorkflowRuntime:
         """Rows of a stored data set: an activity."""
         if not indices:
             return []
-        rows = await workflow.execute_activity(
-            READ_ROWS,
-            ReadRows(dataset=_stored(dataset), indices=tuple(indices)),
-            result_type=Rows,
-            summary=f"{len(indices)} rows",
-            **activity_options(),
-        )
+        request = ReadRows(dataset=_stored(dataset), indices=tuple(indices))
+        rows = await self._perform(READ_ROWS, request, Rows, summary=f"{len(indices)} rows")
         return rows.examples()
 
-    async def evaluate(self, program: Program, dataset: Dataset, *, metric: MetricLike) -> Evaluation:
+    async def evaluate(
+        self,
+        program: Program,
+        dataset: Dataset,
+        *,
+        metric: MetricLike,
+        rows: Sequence[int] | None = None,
+        lm: LMConfig | None = None,
+    ) -> Evaluation:
         """A child workflow, whose activities take a chunk of rows each."""
         self._evaluations += 1
-        self.evaluation_id = f"{workflow.info().workflow_id}/evaluation-{self._evaluations}"
-        try:
-            output = await workflow.execute_child_workflow(
-                EVALUATION,
-                EvaluationInput(
-                    program=_outline(program),
-                    metric=self._reference(metric),
-                    lm=self._lm,
-                    dataset=_stored(dataset),
-                    chunk_rows=self._chunk_rows,
-                ),
-                id=self.evaluation_id,
-                result_type=EvaluationOutput,
-                static_summary=f"candidate {self._evaluations - 1} on {len(dataset)} rows",
+        number = self._evaluations
+        request = EvaluationInput(
+            program=_outline(program),
+            metric=self._reference(metric),
+            lm=lm or self._lm,
+            dataset=_stored(dataset),
+            chunk_rows=self._chunk_rows,
+            rows=None if rows is None else tuple(rows),
+        )
+        count = len(dataset) if rows is None else len(rows)
+        with self._tally.evaluation():
+            output = await self._child(
+                request,
+                f"{workflow.info().workflow_id}/evaluation-{number}",
+                summary=f"candidate {number - 1} on {count} rows",
             )
-        finally:
-            self.evaluation_id = None
-        return Evaluation(scores=output.scores, failed=output.failed, failures=output.failures, usage=output.usage)
+            self._tally.add(rows=len(output.scores), total=sum(output.scores), usage=output.usage)
+        return Evaluation(
+            scores=output.scores, failed_rows=output.failed_rows, failures=output.failures, usage=output.usage
+        )
 
     async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Some rows run and recorded: an activity."""
-        return await workflow.execute_activity(
-            TRACE_ROWS,
-            TraceRows(
-                program=_outline(program),
-                metric=None if request.metric is None else self._reference(request.metric),
-                lm=request.lm or self._lm,
-                dataset=_stored(dataset),
-                rows=request.rows,
-                wanted=request.wanted,
-                threshold=request.threshold,
-                rounds=request.rounds,
-            ),
-            result_type=TraceResult,
-            summary=f"rows {request.rows[0]} to {request.rows[-1]}",
-            **activity_options(),
+        rows = TraceRows(
+            program=_outline(program),
+            metric=None if request.metric is None else self._reference(request.metric),
+            lm=request.lm or self._lm,
+            dataset=_stored(dataset),
+            rows=request.rows,
+            wanted=request.wanted,
+            threshold=request.threshold,
+            rounds=request.rounds,
+            keep=request.keep,
         )
+        return await self._perform(TRACE_ROWS, rows, TraceResult, summary=_named(request.rows))
+
+    async def suggest(
+        self, space: Mapping[str, int], history: Sequence[Trial], *, count: int, seed: int
+    ) -> list[dict[str, int]]:
+        """What to try next: an activity, because it is heavy, and another version of its library says otherwise."""
+        request = Suggest(space=dict(space), history=tuple(history), count=count, seed=seed)
+        found = await self._perform(SUGGEST, request, Suggestions, summary=f"{count} after {len(history)} trials")
+        return list(found.combinations)
 
     def emit(self, event: Event) -> None:
         """Tell the workflow."""
         if self._on_event is not None:
             self._on_event(event)
+
+    async def _perform(self, name: str, request: object, answer: type[T], *, summary: str) -> T:
+        async with self._slots:
+            return await workflow.execute_activity(
+                name, request, result_type=answer, summary=summary, **activity_options()
+            )
+
+    async def _child(self, request: EvaluationInput, workflow_id: str, *, summary: str) -> EvaluationOutput:
+        async with self._slots:
+            self._under_way.append(workflow_id)
+            try:
+                return await workflow.execute_child_workflow(
+                    EVALUATION, request, id=workflow_id, result_type=EvaluationOutput, static_summary=summary
+                )
+            finally:
+                self._under_way.remove(workflow_id)
 
     def _reference(self, metric: MetricLike) -> CodeReference:
         if self._metric is None or metric != self._metric.path:
@@ -195,6 +221,13 @@ def _stored(dataset: Dataset) -> StoredDataset:
     if isinstance(dataset, StoredDataset):
         return dataset
     raise DatasetError("a durable run reads stored data sets; pass the rows to client.compile, which stores them")
+
+
+def _named(rows: Sequence[int]) -> str:
+    if len(rows) == 1:
+        return f"row {rows[0]}"
+    in_a_row = rows[-1] - rows[0] == len(rows) - 1
+    return f"rows {rows[0]} to {rows[-1]}" if in_a_row else f"{len(rows)} rows"
 
 
 def _outline(program: Program) -> ProgramOutline:

@@ -61,11 +61,11 @@ class CompileStatus(_Value):
 
     Attributes:
         progress: Where the search stands, as far as the compile itself knows.
-        evaluation_id: Workflow id of the evaluation under way; ask it for its rows.
+        evaluation_ids: Workflow ids of the evaluations under way; ask them for their rows.
     """
 
     progress: Progress
-    evaluation_id: str | None = None
+    evaluation_ids: tuple[str, ...] = ()
 
 
 class EvaluationInput(_Value):
@@ -75,8 +75,9 @@ class EvaluationInput(_Value):
         program: What to run.
         metric: What scores predictions.
         lm: The model in force.
-        dataset: The rows.
+        dataset: Where the rows are.
         chunk_rows: Rows an activity takes; None leaves it to the planner.
+        rows: Indices of the rows; None takes all.
         done: Results of earlier legs of this evaluation; see `EvaluationOutput`.
     """
 
@@ -85,6 +86,7 @@ class EvaluationInput(_Value):
     lm: LMConfig
     dataset: StoredDataset
     chunk_rows: int | None = None
+    rows: tuple[int, ...] | None = None
     done: "EvaluationOutput | None" = None
 
 
@@ -92,15 +94,15 @@ class EvaluationOutput(_Value):
     """What an evaluation ends with.
 
     Attributes:
-        scores: A score a row, in row order.
-        failed: Rows on which the program failed.
+        scores: A score a row, in the order of the rows.
+        failed_rows: Indices of the rows on which the program failed.
         failures: The first few of them.
         usage: What it took.
-        rows: Digests of the artifacts that hold every row's result, in row order.
+        rows: Digests of the artifacts that hold every row's result, in the order of the rows.
     """
 
     scores: tuple[float, ...] = ()
-    failed: int = 0
+    failed_rows: tuple[int, ...] = ()
     failures: tuple[str, ...] = ()
     usage: Usage = Usage()
     rows: tuple[str, ...] = ()

@@ -207,7 +207,9 @@ class Client:
         run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"
         await self._start(workflows.EVALUATION, request, run_id, summary=f"{len(dataset)} rows", resume=False)
         output = await self._result(run_id, workflows.EvaluationOutput)
-        return Evaluation(scores=output.scores, failed=output.failed, failures=output.failures, usage=output.usage)
+        return Evaluation(
+            scores=output.scores, failed_rows=output.failed_rows, failures=output.failures, usage=output.usage
+        )
 
     async def run_program(
         self,

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -41,6 +41,8 @@ POLL_SECONDS = 0.3
 PATIENCE_SECONDS = 60.0
 """How long a server may be away before its absence is an error."""
 _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+EVALUATIONS_ASKED = 8
+"""Evaluations under way that are asked for their rows at once."""
 QUERY_SECONDS = 5.0
 UNTOUCHED_EVENTS = 2
 """Events in the history of a run that no worker has seen yet: it was started, and a task was scheduled."""
@@ -172,18 +174,28 @@ class Run:
             # Its result tells all, and takes no worker to read.
             return _finished(known.optimizer, await self.output()), None
         answer = await self._query(self._handle, workflows.CompileStatus)
-        if answer.evaluation_id is None or known.status != "running":
+        if not answer.evaluation_ids or known.status != "running":
             return answer.progress, None
-        return await self._with_rows(answer.progress, answer.evaluation_id)
+        return await self._with_rows(answer.progress, answer.evaluation_ids)
 
-    async def _with_rows(self, progress: Progress, evaluation_id: str) -> tuple[Progress, str | None]:
+    async def _with_rows(self, progress: Progress, evaluation_ids: Sequence[str]) -> tuple[Progress, str | None]:
+        """The progress with the rows of evaluations under way, beside those of evaluations that ended in this phase."""
+        asked = [self._rows_of(evaluation_id) for evaluation_id in evaluation_ids[:EVALUATIONS_ASKED]]
+        answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
+        for rows, _ in answers:
+            if rows.score is not None:
+                done = progress.rows_done + rows.rows_done
+                total = (progress.phase_score or 0.0) * progress.rows_done + rows.score * rows.rows_done
+                usage = progress.phase_usage + rows.usage
+                progress = progress.after(RowsEvaluated(rows=done, score=round(total / done, 2), usage=usage))
+        return progress, next((note for _, note in answers if note is not None), None)
+
+    async def _rows_of(self, evaluation_id: str) -> "tuple[workflows.EvaluationStatus, str | None] | None":
+        handle = self._connection.temporal.get_workflow_handle(evaluation_id)
         try:
-            handle = self._connection.temporal.get_workflow_handle(evaluation_id)
-            rows = await self._query(handle, workflows.EvaluationStatus)
-            note = trouble_of(await handle.describe())
+            return await self._query(handle, workflows.EvaluationStatus), trouble_of(await handle.describe())
         except (RunError, RPCError):
-            return progress, None  # the evaluation has not begun, or has just ended
-        return progress.after(RowsEvaluated(rows=rows.rows_done, score=rows.score, usage=rows.usage)), note
+            return None  # it has not begun, or has just ended
 
     async def _query(self, handle: WorkflowHandle[Any, Any], kind: type[Any]) -> Any:
         try:
@@ -254,7 +266,8 @@ def _seconds(description: WorkflowExecutionDescription) -> float:
 
 def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:
     candidates = tuple(
-        CandidateEvaluated(index=c.index, label=c.label, score=c.score, failed=c.failed) for c in output.candidates
+        CandidateEvaluated(index=c.index, label=c.label, score=c.score, failed=c.failed, parent=c.parent, rows=c.rows)
+        for c in output.candidates
     )
     return Progress(optimizer=optimizer, phase="finished", candidates=candidates, usage=output.usage, finished=True)
 

@@ -7,6 +7,7 @@ from dspex_core.evaluate._rows import (
     apply_metric,
     describe,
     evaluate_rows,
+    in_order_of,
     is_outage,
     summary_of,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "apply_metric",
     "describe",
     "evaluate_rows",
+    "in_order_of",
     "is_outage",
     "summary_of",
 ]

@@ -1,6 +1,6 @@
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -176,17 +176,28 @@ async def apply_metric(
         raise MetricError(f"metric {name} failed on row {row}: {describe(error)}") from error
 
 
+def in_order_of(rows: Sequence[int], results: Iterable[RowResult]) -> list[RowResult]:
+    """Results in the order of these row indices, each of which has one."""
+    by_row = {result.row: result for result in results}
+    return [by_row[row] for row in rows]
+
+
 def summary_of(results: Iterable[RowResult]) -> Evaluation:
     """Scores, failures and usage of rows that all have a score."""
     scores: list[float] = []
-    failures: list[str] = []
+    failed: list[RowResult] = []
     usage = Usage()
     for result in results:
         scores.append(result.score or 0.0)
         usage += result.usage
         if result.error is not None:
-            failures.append(f"row {result.row}: {result.error}")
-    return Evaluation(scores=tuple(scores), failed=len(failures), failures=tuple(failures[:FAILURES_KEPT]), usage=usage)
+            failed.append(result)
+    return Evaluation(
+        scores=tuple(scores),
+        failed_rows=tuple(result.row for result in failed),
+        failures=tuple(f"row {result.row}: {result.error}" for result in failed[:FAILURES_KEPT]),
+        usage=usage,
+    )
 
 
 def is_outage(error: BaseException) -> bool:

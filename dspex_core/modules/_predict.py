@@ -15,12 +15,11 @@ from dspex_core.seam import (
     PredictorState,
     current_adapter,
     current_rollout,
+    current_rollout_temperature,
     current_runtime,
     record_step,
 )
 from dspex_core.signature import OutputField, Signature, signature_of
-
-ROLLOUT_TEMPERATURE = 1.0
 
 
 class Predict(Module):
@@ -155,7 +154,7 @@ class _Asked:
             messages=exchange.messages,
             lm=exchange.lm or self._predictor.state.lm,
             rollout_id=rollout or None,
-            temperature=ROLLOUT_TEMPERATURE if rollout else None,
+            temperature=current_rollout_temperature() if rollout else None,
             tools=exchange.tools,
             response_format=exchange.response_format,
         )

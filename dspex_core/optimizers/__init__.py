@@ -1,17 +1,22 @@
 """Optimizers: they find the state of a program that scores best."""
 
-from dspex_core.optimizers._base import Candidate, CompileResult, Optimizer, Search
+from dspex_core.optimizers._base import LMOption, Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
+from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
+from dspex_core.optimizers._search import Candidate, CompileResult, Proposal, Search
 
 __all__ = [
     "OPTIMIZERS",
     "BootstrapFewShot",
+    "BootstrapFewShotWithRandomSearch",
     "Candidate",
     "CompileResult",
+    "LMOption",
     "LabeledFewShot",
     "Optimizer",
+    "Proposal",
     "Search",
     "optimizer_named",
 ]

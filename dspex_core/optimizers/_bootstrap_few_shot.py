@@ -1,10 +1,12 @@
 import random
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from dspex_core.optimizers._base import Optimizer, P, Search
+from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._labeled_few_shot import labeled_state
+from dspex_core.optimizers._search import P, Search
 from dspex_core.seam import ProgramState, RowTrace, TraceRequest
 
 FEWEST_ROWS_A_REQUEST = 25
@@ -35,49 +37,52 @@ class BootstrapFewShot(Optimizer):
     max_rounds: int = Field(default=1, ge=1)
 
     async def search(self, search: Search[P]) -> ProgramState:
-        """Prepare the teacher, bootstrap, fill up, score."""
-        teacher = await self._teacher(search)
-        accepted = await self._bootstrap(search, teacher)
-        state = await self._fill_up(search, accepted)
+        """Bootstrap on all rows in their order, and score the result."""
+        state = await self.bootstrapped(search, range(len(search.trainset)))
         await search.evaluate(state, "bootstrapped demos")
         return state
 
-    async def _teacher(self, search: Search[P]) -> P:
+    async def bootstrapped(self, search: Search[P], rows: Sequence[int]) -> ProgramState:
+        """The student's state with demos bootstrapped from training rows, tried in this order, and filled up."""
+        teacher = await self._teacher(search, rows)
+        accepted = await self._bootstrap(search, teacher, rows)
+        return await self._fill_up(search, accepted, rows)
+
+    async def _teacher(self, search: Search[P], rows: Sequence[int]) -> P:
         """The teacher given; one without demos is shown labeled rows first."""
         teacher = search.teacher or search.student
         state = teacher.get_state()
         if self.max_labeled_demos == 0 or any(predictor.demos for predictor in state.predictors.values()):
             return teacher
-        labeled = await labeled_state(search, self.max_labeled_demos, seed=self.seed)
+        labeled = await labeled_state(search, self.max_labeled_demos, seed=self.seed, rows=rows)
         return teacher.with_state(state.with_demos({name: p.demos for name, p in labeled.predictors.items()}))
 
-    async def _bootstrap(self, search: Search[P], teacher: P) -> list[RowTrace]:
+    async def _bootstrap(self, search: Search[P], teacher: P, rows: Sequence[int]) -> list[RowTrace]:
         """The first successful runs in row order, at most `max_bootstrapped_demos` of them."""
-        rows = len(search.trainset)
-        step = max(FEWEST_ROWS_A_REQUEST, -(-rows // MOST_REQUESTS))
+        step = max(FEWEST_ROWS_A_REQUEST, -(-len(rows) // MOST_REQUESTS))
         accepted: list[RowTrace] = []
-        for start in range(0, rows, step):
+        for start in range(0, len(rows), step):
             wanted = self.max_bootstrapped_demos - len(accepted)
             if wanted == 0:
                 break
-            detail = f"{len(accepted)} of {self.max_bootstrapped_demos} found, {start} of {rows} rows tried"
+            detail = f"{len(accepted)} of {self.max_bootstrapped_demos} found, {start} of {len(rows)} rows tried"
             search.phase("bootstrapping demos", detail=detail)
             request = TraceRequest(
-                rows=tuple(range(start, min(start + step, rows))),
+                rows=tuple(rows[start : start + step]),
                 wanted=wanted,
                 metric=self.metric,
                 threshold=self.metric_threshold,
                 rounds=self.max_rounds,
-                lm=search.teacher_lm,
+                lm=search.teacher_lm or search.task_lm,
             )
             accepted += (await search.trace(teacher, request)).accepted
         return accepted
 
-    async def _fill_up(self, search: Search[P], accepted: list[RowTrace]) -> ProgramState:
+    async def _fill_up(self, search: Search[P], accepted: list[RowTrace], rows: Sequence[int]) -> ProgramState:
         """Bootstrapped demos first, then labeled rows that were not bootstrapped, drawn for each predictor."""
         rng = random.Random(self.seed)  # noqa: S311 - repeatable by design
         used = {trace.row for trace in accepted}
-        rest = [row for row in range(len(search.trainset)) if row not in used]
+        rest = [row for row in rows if row not in used]
         random.Random(self.seed).shuffle(rest)  # noqa: S311 - as above
         state = search.student.get_state()
         demos: dict[str, tuple[dict[str, Any], ...]] = {}

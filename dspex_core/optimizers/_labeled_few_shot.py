@@ -1,9 +1,11 @@
 import random
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
-from dspex_core.optimizers._base import Optimizer, P, Search
+from dspex_core.optimizers._base import Optimizer
+from dspex_core.optimizers._search import P, Search
 from dspex_core.seam import ProgramState
 
 
@@ -28,10 +30,20 @@ class LabeledFewShot(Optimizer):
         return state
 
 
-async def labeled_state(search: Search[P], k: int, *, seed: int, sample: bool = True) -> ProgramState:
-    """The student's state with `k` labeled training rows as the demos of each predictor."""
+async def labeled_state(
+    search: Search[P], k: int, *, seed: int, sample: bool = True, rows: Sequence[int] | None = None
+) -> ProgramState:
+    """The student's state with `k` labeled training rows as the demos of each predictor.
+
+    Args:
+        search: The compile under way.
+        k: Demos a predictor gets.
+        seed: Decides which are drawn.
+        sample: Whether they are drawn at random; otherwise the first `k` rows.
+        rows: Training rows to take them from; None for all in their order.
+    """
     rng = random.Random(seed)  # noqa: S311 - repeatable by design
-    rows = range(len(search.trainset))
+    rows = range(len(search.trainset)) if rows is None else rows
     state = search.student.get_state()
     count = min(k, len(rows))
     return state.with_demos(

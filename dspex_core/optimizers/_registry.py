@@ -2,12 +2,14 @@ from dspex_core.errors import UnknownNameError
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
+from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 
 # One line adds an optimizer: to the command line, to the workers and to the conformance suite.
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     optimizer.name: optimizer
     for optimizer in (
         BootstrapFewShot,
+        BootstrapFewShotWithRandomSearch,
         LabeledFewShot,
     )
 }

@@ -7,6 +7,7 @@ from dspex_core.requests._activities import (
     READ_ROWS,
     RETRIEVE,
     RUN_PROGRAM,
+    SUGGEST,
     TRACE_ROWS,
     CallTool,
     ChunkEvaluation,
@@ -18,6 +19,8 @@ from dspex_core.requests._activities import (
     RunProgram,
     Search,
     SearchAnswer,
+    Suggest,
+    Suggestions,
     TraceRows,
 )
 from dspex_core.requests._outline import ProgramOutline
@@ -29,6 +32,7 @@ __all__ = [
     "READ_ROWS",
     "RETRIEVE",
     "RUN_PROGRAM",
+    "SUGGEST",
     "TRACE_ROWS",
     "CallTool",
     "ChunkEvaluation",
@@ -41,5 +45,7 @@ __all__ = [
     "RunProgram",
     "Search",
     "SearchAnswer",
+    "Suggest",
+    "Suggestions",
     "TraceRows",
 ]

@@ -1,13 +1,14 @@
 """What crosses from a workflow to its activities and back; activities are called by these names."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests._outline import ProgramOutline
-from dspex_core.seam import LMConfig, LMRequest, Passage, StoredDataset
+from dspex_core.seam import LMConfig, LMRequest, Passage, StoredDataset, Trial
 from dspex_core.tools import ToolSpec
 from dspex_core.usage import Usage
 
@@ -18,6 +19,7 @@ GENERATE = "generate"
 CALL_TOOL = "call_tool"
 RUN_PROGRAM = "run_program"
 RETRIEVE = "retrieve"
+SUGGEST = "suggest"
 
 
 class _Value(BaseModel):
@@ -25,7 +27,7 @@ class _Value(BaseModel):
 
 
 class EvaluateChunk(_Value):
-    """Score a program on the rows from `start` up to, not including, `stop`.
+    """Score a program on the rows from `start` up to, not including, `stop`; or on those of `rows`.
 
     The program is the activity's second argument: with large demos it is large, and the same for every chunk.
     """
@@ -35,6 +37,12 @@ class EvaluateChunk(_Value):
     dataset: StoredDataset
     start: int
     stop: int
+    rows: tuple[int, ...] | None = None
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """Indices of the rows."""
+        return range(self.start, self.stop) if self.rows is None else self.rows
 
 
 class ChunkEvaluation(_Value):
@@ -42,14 +50,14 @@ class ChunkEvaluation(_Value):
 
     Attributes:
         scores: A score a row, in order.
-        failed: Rows on which the program failed.
+        failed_rows: Indices of the rows on which the program failed.
         failures: The first few of them.
         usage: What it took.
         rows: Digest of the artifact with a `RowResult` for every row.
     """
 
     scores: tuple[float, ...]
-    failed: int
+    failed_rows: tuple[int, ...] = ()
     failures: tuple[str, ...]
     usage: Usage
     rows: str
@@ -66,6 +74,22 @@ class TraceRows(_Value):
     wanted: int | None
     threshold: float | None
     rounds: int
+    keep: Literal["accepted", "all"] = "accepted"
+
+
+class Suggest(_Value):
+    """Say which combinations to try next; see `Runtime.suggest`."""
+
+    space: dict[str, int]
+    history: tuple[Trial, ...]
+    count: int
+    seed: int
+
+
+class Suggestions(_Value):
+    """The combinations: for each, the number of the choice in every dimension."""
+
+    combinations: tuple[dict[str, int], ...]
 
 
 class ReadRows(_Value):

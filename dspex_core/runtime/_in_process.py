@@ -1,15 +1,17 @@
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from dspex_core import events
 from dspex_core.errors import ConfigurationError, DatasetError
-from dspex_core.evaluate import RowResult, evaluate_rows, summary_of
+from dspex_core.evaluate import RowResult, evaluate_rows, in_order_of, summary_of
 from dspex_core.lm import LM
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module
-from dspex_core.record import Example
+from dspex_core.progress import RowTally
+from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference
 from dspex_core.retrieval import Retrievers
 from dspex_core.runtime._telling import end_lm_call, lm_call, told_search, told_tool_call
@@ -30,10 +32,11 @@ from dspex_core.seam import (
     ToolResult,
     TraceRequest,
     TraceResult,
+    Trial,
     add_usage,
     scoped_runtime,
 )
-from dspex_core.usage import Usage
+from dspex_core.synchronous import in_thread
 
 
 class InProcessRuntime:
@@ -62,6 +65,8 @@ class InProcessRuntime:
         self._concurrency = concurrency
         self._retriever = retriever
         self._retriever_for = retriever_for or Retrievers(trust=None).find
+        self._tally = RowTally(events.publish)
+        self._slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @property
     def lm(self) -> LM | None:
@@ -133,28 +138,37 @@ class InProcessRuntime:
         examples = _at_hand(dataset)
         return [examples[index] for index in indices]
 
-    async def evaluate(self, program: Program, dataset: Dataset, *, metric: MetricLike) -> Evaluation:
+    async def evaluate(
+        self,
+        program: Program,
+        dataset: Dataset,
+        *,
+        metric: MetricLike,
+        rows: Sequence[int] | None = None,
+        lm: LMConfig | None = None,
+    ) -> Evaluation:
         """Score a program here, publishing progress as rows are done."""
         examples = _at_hand(dataset)
-        done, total, usage = 0, 0.0, Usage()
+        indices = range(len(examples)) if rows is None else rows
+        module, slots = _runnable(program), self._slots()
+
+        async def in_turn(**inputs: Any) -> Prediction:
+            async with slots:
+                return await module(**inputs)
 
         def tell(result: RowResult) -> None:
-            nonlocal done, total, usage
-            done += 1
-            total += result.score or 0.0
-            usage += result.usage
-            events.publish(events.RowsEvaluated(rows=done, score=round(100 * total / done, 2), usage=usage))
+            self._tally.add(rows=1, total=result.score or 0.0, usage=result.usage)
 
-        with scoped_runtime(self):
+        with scoped_runtime(self if lm is None else self._with(self._lm_for(lm))), self._tally.evaluation():
             results = await evaluate_rows(
-                _runnable(program),
-                enumerate(examples),
+                in_turn,
+                ((index, examples[index]) for index in indices),
                 resolve_metric(metric),
-                concurrency=self._rows_in_flight(len(examples)),
+                concurrency=max(1, min(self._rows_in_flight, len(indices))),
                 on_outage="raise",
                 on_row=tell,
             )
-        return summary_of(results)
+        return summary_of(in_order_of(indices, results))
 
     async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Run rows of a list, and keep what each predictor saw and said."""
@@ -165,16 +179,22 @@ class InProcessRuntime:
         module = _runnable(program)
         metric = None if request.metric is None else resolve_metric(request.metric)
         lm = self._lm if request.lm is None else self._lm_for(request.lm)
-        slots = asyncio.Semaphore(self._rows_in_flight(len(examples)))
+        slots = self._slots()
 
         async def attempt(row: int, example: Example, rollout: int) -> RowTrace:
             async with slots:
-                return await trace_row(
-                    module, row, example, rollout=rollout, metric=metric, threshold=request.threshold
-                )
+                return await trace_row(module, row, example, rollout=rollout, metric=metric, request=request)
 
         with scoped_runtime(self._with(lm)):
             return await trace_rows(attempt, list(zip(request.rows, examples, strict=True)), request)
+
+    async def suggest(
+        self, space: Mapping[str, int], history: Sequence[Trial], *, count: int, seed: int
+    ) -> list[dict[str, int]]:
+        """Ask Optuna's sampler, in a thread."""
+        from dspex_core.runtime._suggest import suggested  # noqa: PLC0415 - importing Optuna takes half a second
+
+        return await in_thread(lambda: suggested(space, history, count=count, seed=seed))
 
     def emit(self, event: events.Event) -> None:
         """Publish in this process."""
@@ -190,9 +210,16 @@ class InProcessRuntime:
             retriever_for=self._retriever_for,
         )
 
-    def _rows_in_flight(self, rows: int) -> int:
-        limit = self._concurrency or (self._lm.config.concurrency if self._lm else None) or 64
-        return max(1, min(limit, rows))
+    @property
+    def _rows_in_flight(self) -> int:
+        return self._concurrency or (self._lm.config.concurrency if self._lm else None) or 64
+
+    def _slots(self) -> asyncio.Semaphore:
+        """Shared by all that run side by side; one for each event loop that uses this runtime."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._slots_of:
+            self._slots_of[loop] = asyncio.Semaphore(self._rows_in_flight)
+        return self._slots_of[loop]
 
     def _lm_of(self, config: LMConfig | None) -> LM:
         if config is not None:

@@ -11,6 +11,7 @@ from dspex_core.record import Example
 from dspex_core.seam import (
     Metric,
     RowTrace,
+    Score,
     TraceRequest,
     TraceResult,
     TraceStep,
@@ -21,9 +22,9 @@ from dspex_core.seam import (
 
 
 async def trace_row(
-    program: Module, row: int, example: Example, *, rollout: int, metric: Metric | None, threshold: float | None
+    program: Module, row: int, example: Example, *, rollout: int, metric: Metric | None, request: TraceRequest
 ) -> RowTrace:
-    """Run one training row and keep the steps as demos, with the row itself left out of the program's demos.
+    """Run one row and keep the steps as demos; see `TraceRequest.keep` for what is kept, and how it is run.
 
     The rollout is the program's: a metric that asks a model judges every sample alike.
 
@@ -31,21 +32,39 @@ async def trace_row(
         LMError: If a model could not be reached.
         MetricError: If the metric raised or returned no score.
     """
-    student = _without_demo(program, example)
+    keep_all = request.keep == "all"
+    student = program if keep_all else _without_demo(program, example)
     names = {id(predictor): name for name, predictor in student.named_predictors().items()}
+    score: Score | None = None
     with metered() as meter, recorded_trace() as steps:
         try:
             with rolled_out(rollout):
                 prediction = await student(**example.inputs())
-            accepted = True
             if metric is not None:
-                score = (await apply_metric(metric, example, prediction, row=row, trace=steps)).value
-                accepted = score >= threshold if threshold is not None else bool(score)
+                score = await apply_metric(metric, example, prediction, row=row, trace=None if keep_all else steps)
         except Exception as error:
             if is_outage(error) or isinstance(error, MetricError):
                 raise
-            return RowTrace(row=row, accepted=False, demos={}, failure=describe(error), usage=meter.usage)
-    return RowTrace(row=row, accepted=accepted, demos=_demos(names, steps), usage=meter.usage)
+            seen = _demos(names, steps) if keep_all else {}
+            failed = 0.0 if metric is not None else None
+            return RowTrace(
+                row=row, accepted=False, demos=seen, score=failed, failure=describe(error), usage=meter.usage
+            )
+    return RowTrace(
+        row=row,
+        accepted=_is_accepted(score, request.threshold),
+        demos=_demos(names, steps),
+        score=None if score is None else score.value,
+        feedback="" if score is None else score.feedback,
+        outputs=to_jsonable_python(prediction.to_dict(), fallback=str) if keep_all else {},
+        usage=meter.usage,
+    )
+
+
+def _is_accepted(score: Score | None, threshold: float | None) -> bool:
+    if score is None:
+        return True
+    return score.value >= threshold if threshold is not None else bool(score.value)
 
 
 async def trace_rows(
@@ -60,42 +79,46 @@ async def trace_rows(
         rows: The rows with their indices.
         request: How many are wanted, and how often each is tried.
     """
-    wanted = len(rows) if request.wanted is None else request.wanted
+    wanted = len(rows) if request.wanted is None or request.keep == "all" else request.wanted
     result = TraceResult()
     while result.tried < len(rows) and len(result.accepted) < wanted:
         wave = rows[result.tried : result.tried + wanted - len(result.accepted)]
-        result = _after(result, await _finished([_try_row(attempt, *row, rounds=request.rounds) for row in wave]))
+        tries = await _finished([_try_row(attempt, *row, rounds=request.rounds) for row in wave])
+        result = _after(result, tries, keep_all=request.keep == "all")
     return result
 
 
 async def _try_row(
     attempt: Callable[[int, Example, int], Awaitable[RowTrace]], row: int, example: Example, *, rounds: int
-) -> RowTrace:
-    """The first try that is accepted, or the last; its usage is that of all tries."""
-    trace = await attempt(row, example, 0)
-    for rollout in range(1, rounds):
-        if trace.accepted:
-            break
+) -> tuple[RowTrace, int]:
+    """The first try that is accepted, or the last, and how many it took; its usage is that of all tries."""
+    trace, tries = await attempt(row, example, 0), 1
+    while tries < rounds and not trace.accepted:
         usage = trace.usage
-        trace = await attempt(row, example, rollout)
+        trace = await attempt(row, example, tries)
         trace = trace.model_copy(update={"usage": usage + trace.usage})
-    return trace
+        tries += 1
+    return trace, tries
 
 
-async def _finished(tries: Sequence[Coroutine[Any, Any, RowTrace]]) -> list[RowTrace]:
+async def _finished(tries: Sequence[Coroutine[Any, Any, tuple[RowTrace, int]]]) -> list[tuple[RowTrace, int]]:
     # All are awaited even if one fails, so that answers under way are kept.
     outcomes = await asyncio.gather(*tries, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-    return [outcome for outcome in outcomes if isinstance(outcome, RowTrace)]
+    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
 
 
-def _after(result: TraceResult, traces: Sequence[RowTrace]) -> TraceResult:
+def _after(result: TraceResult, tries: Sequence[tuple[RowTrace, int]], *, keep_all: bool) -> TraceResult:
+    traces = [trace for trace, _ in tries]
+    rejected = [trace for trace in traces if keep_all and not trace.accepted]
     failures = [f"row {trace.row}: {trace.failure}" for trace in traces if trace.failure is not None]
     return TraceResult(
         accepted=(*result.accepted, *(trace for trace in traces if trace.accepted)),
+        rejected=(*result.rejected, *rejected),
         tried=result.tried + len(traces),
+        runs=result.runs + sum(runs for _, runs in tries),
         failures=(*result.failures, *failures)[:FAILURES_KEPT],
         usage=sum((trace.usage for trace in traces), start=result.usage),
     )

@@ -9,6 +9,7 @@ from dspex_core.seam._context import (
     current_adapter,
     current_payer,
     current_rollout,
+    current_rollout_temperature,
     current_runtime,
     metered,
     paying,
@@ -46,6 +47,7 @@ from dspex_core.seam._runtime import (
     percent,
 )
 from dspex_core.seam._score import Metric, MetricLike, Score, TraceStep
+from dspex_core.seam._suggest import Trial
 from dspex_core.seam._tools import CallableTool, ToolCall, ToolResult
 
 __all__ = [
@@ -83,12 +85,14 @@ __all__ = [
     "TraceRequest",
     "TraceResult",
     "TraceStep",
+    "Trial",
     "UsageMeter",
     "add_usage",
     "configuration_of",
     "current_adapter",
     "current_payer",
     "current_rollout",
+    "current_rollout_temperature",
     "current_runtime",
     "metered",
     "paying",

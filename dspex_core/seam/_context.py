@@ -15,6 +15,7 @@ _adapter: ContextVar[AdapterConfig | None] = ContextVar("dspex_adapter", default
 _default_adapter: list[AdapterConfig] = []
 _trace: ContextVar[list[TraceStep] | None] = ContextVar("dspex_trace", default=None)
 _rollout: ContextVar[int] = ContextVar("dspex_rollout", default=0)
+_rollout_temperature: ContextVar[float] = ContextVar("dspex_rollout_temperature", default=1.0)
 _payer: ContextVar["Payer | None"] = ContextVar("dspex_payer", default=None)
 _meters: ContextVar[tuple["UsageMeter", ...]] = ContextVar("dspex_usage_meters", default=())
 
@@ -36,17 +37,25 @@ def current_rollout() -> int:
     return _rollout.get()
 
 
+def current_rollout_temperature() -> float:
+    """The temperature of calls made now, if they are a fresh sample."""
+    return _rollout_temperature.get()
+
+
 @contextmanager
-def rolled_out(rollout: int) -> Generator[None]:
-    """Make the calls of the block a fresh sample: at temperature 1, with a place of its own in the cache.
+def rolled_out(rollout: int, *, temperature: float = 1.0) -> Generator[None]:
+    """Make the calls of the block a fresh sample, with a place of its own in the cache.
 
     Args:
         rollout: The sample's number; 0 puts the ordinary answer back in force. Within another sample it counts anew.
+        temperature: The sample's temperature.
     """
     token = _rollout.set(_rollout.get() * ROLLOUTS_WITHIN + rollout if rollout else 0)
+    token_of_temperature = _rollout_temperature.set(temperature)
     try:
         yield
     finally:
+        _rollout_temperature.reset(token_of_temperature)
         _rollout.reset(token)
 
 

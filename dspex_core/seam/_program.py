@@ -40,6 +40,15 @@ class ProgramState(BaseModel):
             }
         )
 
+    def with_lm(self, lm: LMConfig) -> "ProgramState":
+        """The same state with a model for the predictors that have none."""
+        return ProgramState(
+            predictors={
+                name: predictor if predictor.lm else predictor.model_copy(update={"lm": lm})
+                for name, predictor in self.predictors.items()
+            }
+        )
+
     def with_adapter(self, adapter: AdapterConfig | None) -> "ProgramState":
         """The same state with an adapter for the predictors that have none."""
         if adapter is None:

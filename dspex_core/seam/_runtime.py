@@ -1,5 +1,5 @@
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +10,7 @@ from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse
 from dspex_core.seam._program import Program
 from dspex_core.seam._retrieval import Passage, RetrieveRequest
 from dspex_core.seam._score import MetricLike
+from dspex_core.seam._suggest import Trial
 from dspex_core.seam._tools import ToolCall, ToolResult
 from dspex_core.usage import Usage
 
@@ -34,8 +35,8 @@ class Evaluation(BaseModel):
     """How a program did on a data set.
 
     Attributes:
-        scores: A score a row, in row order; 0.0 is perfect failure, 1.0 perfect.
-        failed: Rows on which the program itself failed; they score 0.0.
+        scores: A score a row, in the order of the rows; 0.0 is perfect failure, 1.0 perfect.
+        failed_rows: Indices of the rows that the program itself failed on; they score 0.0.
         failures: The first few of them, as "row 7: what happened".
         usage: What it took.
     """
@@ -43,9 +44,14 @@ class Evaluation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     scores: tuple[float, ...]
-    failed: int = 0
+    failed_rows: tuple[int, ...] = ()
     failures: tuple[str, ...] = ()
     usage: Usage = Usage()
+
+    @property
+    def failed(self) -> int:
+        """How many rows the program itself failed on."""
+        return len(self.failed_rows)
 
     @property
     def score(self) -> float:
@@ -58,12 +64,16 @@ class Evaluation(BaseModel):
 
 
 class RowTrace(BaseModel):
-    """A program's run on one training row, for demos to be made of.
+    """A program's run on one row: for demos to be made of, or to reflect on.
 
     Attributes:
         row: Index of the row in its data set.
         accepted: Whether the metric was satisfied.
-        demos: Inputs and outputs of every predictor that took part, by predictor name, in the order of the calls.
+        demos: Inputs and outputs of every predictor that took part, by predictor name, in the order of the calls; those
+            before the failure, where all runs are kept.
+        score: What the metric gave, 0.0 if the program failed; None without a metric.
+        feedback: The metric's words, if it gave any.
+        outputs: What the program answered, where all runs are kept.
         failure: What went wrong, if the program failed.
         usage: What it took.
     """
@@ -73,6 +83,9 @@ class RowTrace(BaseModel):
     row: int
     accepted: bool
     demos: dict[str, list[dict[str, Any]]]
+    score: float | None = None
+    feedback: str = ""
+    outputs: dict[str, Any] = {}
     failure: str | None = None
     usage: Usage = Usage()
 
@@ -81,12 +94,15 @@ class TraceRequest(BaseModel):
     """Which rows to trace, and what counts as success.
 
     Attributes:
-        rows: Indices into the data set, in the order to try them.
+        rows: Indices into the data set, in the order to try them; each at most once.
         wanted: Stop once so many rows were accepted; None tries all.
         metric: The metric, or None: then every run that does not fail is accepted.
         threshold: Least score to accept; None accepts whatever is truthy.
         rounds: Tries a row gets; each after the first is a fresh sample at temperature 1.
         lm: The model to run on; None for the runtime's own.
+        keep: "accepted" looks for runs worth showing: a row is left out of the program's demos while it is run, and the
+            metric is given the trace. "all" is an evaluation with eyes: rows run and score as in `evaluate`, and every
+            run is kept, whatever became of it.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -97,6 +113,7 @@ class TraceRequest(BaseModel):
     threshold: float | None = None
     rounds: int = 1
     lm: LMConfig | None = None
+    keep: Literal["accepted", "all"] = "accepted"
 
 
 class TraceResult(BaseModel):
@@ -104,7 +121,9 @@ class TraceResult(BaseModel):
 
     Attributes:
         accepted: The successful runs, in the order of the rows.
+        rejected: The others, where all are kept.
         tried: Rows tried, from the first of the request's on.
+        runs: Runs of the program that took: more than `tried` where rows were tried again.
         failures: The first few rows on which the program failed, as "row 7: what happened".
         usage: What all of it took.
     """
@@ -112,7 +131,9 @@ class TraceResult(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     accepted: tuple[RowTrace, ...] = ()
+    rejected: tuple[RowTrace, ...] = ()
     tried: int = 0
+    runs: int = 0
     failures: tuple[str, ...] = ()
     usage: Usage = Usage()
 
@@ -161,8 +182,23 @@ class Runtime(Protocol):
         """Rows of a data set, in the order of `indices`."""
         ...
 
-    async def evaluate(self, program: Program, dataset: Dataset, *, metric: MetricLike) -> Evaluation:
-        """Run a program on every row and score it.
+    async def evaluate(
+        self,
+        program: Program,
+        dataset: Dataset,
+        *,
+        metric: MetricLike,
+        rows: Sequence[int] | None = None,
+        lm: LMConfig | None = None,
+    ) -> Evaluation:
+        """Run a program on rows and score it. Several evaluations may be asked for side by side.
+
+        Args:
+            program: What to run.
+            dataset: Where the rows are.
+            metric: What scores them.
+            rows: Indices of the rows, each at most once; None takes all.
+            lm: The model in force for the program; None for the runtime's own.
 
         Raises:
             LMError: If a model could not be reached; rows already answered are in the cache.
@@ -176,6 +212,22 @@ class Runtime(Protocol):
         As many rows are tried at once as successes are still wanted, so no row is tried in vain.
 
         A row is left out of the program's demos while that row itself is run. Raises as `evaluate` does.
+        """
+        ...
+
+    async def suggest(
+        self, space: Mapping[str, int], history: Sequence[Trial], *, count: int, seed: int
+    ) -> list[dict[str, int]]:
+        """Which combinations to try next, by a tree-structured Parzen estimator.
+
+        Args:
+            space: How many choices each dimension has.
+            history: What was tried so far, in order.
+            count: How many combinations to suggest; they are meant to be tried side by side.
+            seed: With the history it decides the suggestions.
+
+        Returns:
+            For each combination, the number of the choice in every dimension.
         """
         ...
 

@@ -1,7 +1,8 @@
 """Records the histories that tests/replay replays: `python tests/replay/record.py`.
 
-To be run again when a new kind of run is to be held, not when a replay fails: then the workflow's change needs
-`workflow.patched`, because runs that users have under way would fail alike.
+To be run again when a new kind of run is to be held: what is recorded already stays as it is. Not to be run when a
+replay fails: then the workflow's change needs `workflow.patched`, because runs that users have under way would fail
+alike.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from dspex import Client, settings
 from dspex.devserver import dev_server
 from dspex.worker import WorkerProcess
 from dspex_core import LM, ChainOfThought
-from dspex_core.optimizers import BootstrapFewShot, LabeledFewShot
+from dspex_core.optimizers import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
 from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -46,6 +47,11 @@ async def run_each(client, lm):
     trainset, valset = conformance_rows(16), conformance_rows(8, start=16)
     for run_id, program, optimizer in (
         ("bootstrap-few-shot", conformance_program(), BootstrapFewShot(metric="exact_match")),
+        (
+            "random-search",
+            conformance_program(),
+            BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=1),
+        ),
         ("labeled-few-shot", "shop_app:router", LabeledFewShot(metric="shop_app:lenient", k=3)),
     ):
         run = await client.compile(
@@ -58,6 +64,7 @@ async def run_each(client, lm):
     return [
         "bootstrap-few-shot",
         "bootstrap-few-shot/evaluation-2",
+        "random-search",
         "labeled-few-shot",
         "program-run",
         "users-program-run",
@@ -65,8 +72,10 @@ async def run_each(client, lm):
 
 
 def write(workflow_id, history):
-    text = json.dumps(scrubbed(json.loads(history.to_json())), indent=1) + "\n"
-    (HISTORIES / f"{workflow_id.replace('/', '.')}.json").write_text(text, encoding="utf-8")
+    path = HISTORIES / f"{workflow_id.replace('/', '.')}.json"
+    if not path.exists():
+        text = json.dumps(scrubbed(json.loads(history.to_json())), indent=1) + "\n"
+        path.write_text(text, encoding="utf-8")
 
 
 def scrubbed(value):

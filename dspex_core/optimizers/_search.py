@@ -1,0 +1,376 @@
+import asyncio
+import hashlib
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_jsonable_python
+
+from dspex_core.errors import EvaluationError
+from dspex_core.events import CandidateEvaluated, PhaseStarted, UsageAdded
+from dspex_core.modules import Module
+from dspex_core.optimizers._once import Once
+from dspex_core.record import Prediction
+from dspex_core.seam import (
+    AdapterConfig,
+    Dataset,
+    LMConfig,
+    MetricLike,
+    Program,
+    ProgramState,
+    RowTrace,
+    Runtime,
+    TraceRequest,
+    TraceResult,
+    metered,
+    percent,
+    rolled_out,
+    scoped_runtime,
+)
+from dspex_core.usage import Usage
+
+P = TypeVar("P", bound=Program)
+T = TypeVar("T")
+
+
+class Candidate(BaseModel):
+    """A state that was scored. Two that differ only in what scoring took, as after a second run, are equal.
+
+    Attributes:
+        index: Its place in the order of the search; 0 is the program as it was given.
+        label: How it came to be.
+        state: Instructions and demos.
+        score: Percent on the rows it was scored on.
+        failed: Rows on which the program failed.
+        parent: Index of the candidate that it was made from, if it was made from one.
+        rows: Rows it was scored on, where that is not all of them; such a candidate never wins.
+        usage: What scoring it took; rows whose scores were known already took nothing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    label: str
+    state: ProgramState
+    score: float
+    failed: int = 0
+    parent: int | None = None
+    rows: int | None = None
+    usage: Usage = Usage()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Candidate):
+            return NotImplemented
+        return self.__dict__ | {"usage": None} == other.__dict__ | {"usage": None}
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - a state holds dictionaries
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A state to score.
+
+    Attributes:
+        state: Instructions and demos.
+        label: How it came to be.
+        parent: Index of the candidate that it was made from.
+        rows: Indices of validation rows to score it on; None for all that the search scores on.
+    """
+
+    state: ProgramState
+    label: str
+    parent: int | None = None
+    rows: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class CompileResult(Generic[P]):
+    """What a compile found.
+
+    Attributes:
+        program: The program in its best state.
+        score: Its score on the validation set in percent; None if there was none.
+        baseline_score: Score of the program as it was given.
+        candidates: Every state that was scored, in order.
+        usage: What all of it took.
+    """
+
+    program: P
+    score: float | None
+    baseline_score: float | None
+    candidates: tuple[Candidate, ...]
+    usage: Usage
+
+    @property
+    def cost(self) -> float | None:
+        """What it cost in US dollars; None if the price of a model is not known."""
+        return self.usage.cost_usd
+
+
+@dataclass(frozen=True)
+class _Scored:
+    score: float
+    failed: bool
+
+
+class Search(Generic[P]):
+    """One compile under way: what an optimizer may ask for, with the books kept.
+
+    What it offers may be asked for side by side (`asyncio.gather`): candidates are numbered in the order in which they
+    were asked for, whichever is done first, and a row's score is found out once for each state.
+
+    Args:
+        runtime: Where it runs.
+        student: The program to improve.
+        trainset: Rows to learn from.
+        valset: Rows to score candidates on, or None.
+        metric: What scores them.
+        teacher: The program whose runs become demos; None for the student itself.
+        teacher_lm: The model that the teacher runs on; None for the one in force.
+
+    Attributes:
+        val_rows: Indices of the validation rows that candidates are scored on.
+        task_lm: The model that candidates run on; None for the one in force.
+        candidates: What was scored so far, in order.
+        usage: What everything took so far.
+        metric_calls: Rows that a program was run and scored on so far.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        student: P,
+        trainset: Dataset,
+        valset: Dataset | None,
+        metric: MetricLike | None,
+        teacher: P | None,
+        teacher_lm: LMConfig | None,
+    ) -> None:
+        self.runtime = runtime
+        self.student = student
+        self.trainset = trainset
+        self.valset = valset
+        self.metric = metric
+        self.teacher = teacher
+        self.teacher_lm = teacher_lm
+        self.task_lm: LMConfig | None = None
+        self.val_rows: tuple[int, ...] = tuple(range(len(valset))) if valset is not None else ()
+        self.candidates: list[Candidate] = []
+        self.usage = Usage()
+        self.metric_calls = 0
+        self._asked = 0
+        self._done: dict[int, Candidate] = {}
+        self._evaluating = 0
+        self._unbooked = Usage()
+        self._scores: Once[tuple[str, int], _Scored] = Once()
+        self._traces: Once[tuple[str, int], RowTrace] = Once()
+        self._failure = ""
+
+    async def evaluate(self, state: ProgramState, label: str, *, parent: int | None = None) -> Candidate | None:
+        """Score a state on the validation set and enter it as a candidate; without a validation set, do nothing."""
+        candidates = await self.evaluate_all([Proposal(state, label, parent)], phase=f"evaluating {label}")
+        return candidates[0] if candidates else None
+
+    async def evaluate_all(self, proposals: Sequence[Proposal], *, phase: str, detail: str = "") -> list[Candidate]:
+        """Score states side by side and enter each as a candidate, in this order; without a validation set, do nothing.
+
+        Args:
+            proposals: What to score, and on which rows.
+            phase: What this is, for whoever watches; one of few in a run.
+            detail: More about it.
+
+        Raises:
+            LMError: If a model could not be reached. The other evaluations are finished first, so that their answers
+                are kept.
+            MetricError: If the metric raised or returned no score.
+        """
+        dataset, metric = self.valset, self.metric
+        if dataset is None or metric is None or not proposals:
+            return []
+        rows = sum(len(self.val_rows if proposal.rows is None else proposal.rows) for proposal in proposals)
+        self.runtime.emit(PhaseStarted(phase=phase, detail=detail, rows=rows))
+        first = self._asked
+        self._asked += len(proposals)
+        self._evaluating += 1
+        try:
+            numbered = enumerate(proposals, start=first)
+            found = await all_of([self._evaluate(index, p, dataset, metric) for index, p in numbered])
+        finally:
+            self._evaluating -= 1
+            self._book_evaluations()
+        return found
+
+    def scores(self, state: ProgramState) -> tuple[float, ...]:
+        """Scores of a state on the search's validation rows, 0.0 to 1.0, in the order of `val_rows`.
+
+        Raises:
+            EvaluationError: If the state was not scored on all of them.
+        """
+        digest = digest_of(state)
+        known = [self._scores.known((digest, row)) for row in self.val_rows]
+        found = [scored.score for scored in known if scored is not None]
+        if len(found) < len(known):
+            raise EvaluationError("the state was not scored on all rows of the validation set")
+        return tuple(found)
+
+    async def observe(self, state: ProgramState, rows: Sequence[int]) -> list[RowTrace]:
+        """Run training rows, and keep each one's score, feedback and what every predictor saw and said.
+
+        Rows run and score as in an evaluation; one that this state was run on before is not run again.
+        """
+        digest = digest_of(state)
+
+        async def run(keys: list[tuple[str, int]]) -> list[RowTrace]:
+            wanted = tuple(row for _, row in keys)
+            request = TraceRequest(rows=wanted, metric=self.metric, keep="all", lm=self.task_lm)
+            result = await self.trace(self.student.with_state(state), request)
+            traces = {trace.row: trace for trace in (*result.accepted, *result.rejected)}
+            return [traces[row] for row in wanted]
+
+        return await self._traces.values([(digest, row) for row in rows], run)
+
+    async def trace(self, program: P, request: TraceRequest) -> TraceResult:
+        """Run rows of the training set and keep what each predictor saw and said."""
+        result = await self.runtime.trace(program, self.trainset, request)
+        self.metric_calls += result.runs
+        self._add(result.usage)
+        return result
+
+    async def ask(
+        self, module: Module, *, lm: LMConfig | None = None, rollout: int = 0, temperature: float = 1.0, **inputs: Any
+    ) -> Prediction:
+        """Ask a model something for the search itself, such as a better instruction.
+
+        Args:
+            module: What to ask; its predictors need no LM and no adapter of their own.
+            lm: The model to ask; None for the one in force.
+            rollout: Which sample to take; 0 is the ordinary answer.
+            temperature: Temperature of a sample.
+            **inputs: The module's inputs.
+
+        Raises:
+            AdapterParseError: If the answer cannot be read.
+            LMError: If the model could not be reached.
+        """
+        state = module.get_state().with_adapter(AdapterConfig())
+        asked = module.with_state(state if lm is None else state.with_lm(lm))
+        with metered() as meter, scoped_runtime(self.runtime), rolled_out(rollout, temperature=temperature):
+            try:
+                return await asked(**inputs)
+            finally:
+                self._add(meter.usage)
+
+    async def labeled_demos(self, rows: Sequence[int]) -> tuple[dict[str, Any], ...]:
+        """Training rows as demos, in JSON's terms, as a candidate is kept and as a stored data set gives them."""
+        examples = await self.runtime.rows(self.trainset, rows)
+        return tuple(to_jsonable_python(example.to_dict(), fallback=str) for example in examples)
+
+    def phase(self, name: str, *, detail: str = "") -> None:
+        """Tell what comes next."""
+        self.runtime.emit(PhaseStarted(phase=name, detail=detail))
+
+    def result(self, found: ProgramState) -> CompileResult[P]:
+        """The best state's program; of equal scores the later one wins, and without scores the one found.
+
+        Raises:
+            EvaluationError: If every row of every candidate failed: there is no winner then.
+        """
+        complete = [candidate for candidate in self.candidates if candidate.rows is None]
+        if not complete:
+            return self._result(found, None)
+        if all(candidate.failed == len(self.val_rows) for candidate in complete):
+            raise EvaluationError(f"the program failed on every row, before and after; {self._failure}")
+        best = max(complete, key=lambda candidate: (candidate.score, candidate.index))
+        return self._result(best.state, best.score)
+
+    def _result(self, state: ProgramState, score: float | None) -> CompileResult[P]:
+        return CompileResult(
+            program=self.student.with_state(state),
+            score=score,
+            baseline_score=self.candidates[0].score if self.candidates else None,
+            candidates=tuple(self.candidates),
+            usage=self.usage,
+        )
+
+    async def _evaluate(self, index: int, proposal: Proposal, dataset: Dataset, metric: MetricLike) -> Candidate:
+        rows = self.val_rows if proposal.rows is None else proposal.rows
+        scored, usage = await self._scored(proposal.state, rows, dataset, metric)
+        candidate = Candidate(
+            index=index,
+            label=proposal.label,
+            state=proposal.state,
+            score=percent([row.score for row in scored]),
+            failed=sum(row.failed for row in scored),
+            parent=proposal.parent,
+            rows=None if set(rows) >= set(self.val_rows) else len(rows),
+            usage=usage,
+        )
+        self._done[index] = candidate
+        while (following := self._done.pop(len(self.candidates), None)) is not None:
+            self._enter(following)
+        return candidate
+
+    def _enter(self, candidate: Candidate) -> None:
+        self.candidates.append(candidate)
+        self.runtime.emit(
+            CandidateEvaluated(
+                index=candidate.index,
+                label=candidate.label,
+                score=candidate.score,
+                failed=candidate.failed,
+                parent=candidate.parent,
+                rows=candidate.rows,
+            )
+        )
+
+    async def _scored(
+        self, state: ProgramState, rows: Sequence[int], dataset: Dataset, metric: MetricLike
+    ) -> tuple[list[_Scored], Usage]:
+        digest, spent = digest_of(state), Usage()
+
+        async def run(keys: list[tuple[str, int]]) -> list[_Scored]:
+            nonlocal spent
+            wanted = [row for _, row in keys]
+            evaluation = await self.runtime.evaluate(
+                self.student.with_state(state),
+                dataset,
+                metric=metric,
+                rows=None if wanted == list(range(len(dataset))) else wanted,
+                lm=self.task_lm,
+            )
+            spent = evaluation.usage
+            self.metric_calls += len(wanted)
+            self.usage += spent
+            self._unbooked += spent
+            if evaluation.failed == len(wanted):
+                self._failure = evaluation.failures[0]
+            failed = set(evaluation.failed_rows)
+            return [_Scored(score, row in failed) for row, score in zip(wanted, evaluation.scores, strict=True)]
+
+        return await self._scores.values([(digest, row) for row in rows], run), spent
+
+    def _book_evaluations(self) -> None:
+        """Tell what evaluations took, once none is under way: until then it is part of what their rows tell."""
+        if self._evaluating == 0:
+            self.runtime.emit(UsageAdded(usage=self._unbooked))
+            self._unbooked = Usage()
+
+    def _add(self, usage: Usage) -> None:
+        self.usage += usage
+        self.runtime.emit(UsageAdded(usage=usage))
+
+
+def digest_of(state: ProgramState) -> str:
+    """What a state is, as a short text: equal for equal states only."""
+    return hashlib.blake2b(state.model_dump_json().encode(), digest_size=16).hexdigest()
+
+
+async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in order, the work done side by side; if some of it fails, the rest is finished first."""
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]

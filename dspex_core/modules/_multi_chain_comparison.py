@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, cast
 
 import pydantic
@@ -124,8 +124,8 @@ class _AtTemperature:
     async def generate(self, request: LMRequest) -> LMResponse:
         return await self._runtime.generate(self._with_temperature(request))
 
-    def stream(self, request: LMRequest) -> Any:
-        return cast("Any", self._runtime).stream(self._with_temperature(request))
+    def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
+        return self._runtime.stream(self._with_temperature(request))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runtime, name)

@@ -5,7 +5,7 @@ import threading
 import pytest
 from model_servers import asked, lm_of, values_in, written
 
-from dspex_core import BestOfN, ChainOfThought, Module, MultiChainComparison, Predict, Prediction, Refine, using
+from dspex_core import BestOfN, ChainOfThought, Module, MultiChainComparison, Predict, Prediction, Refine, events, using
 from dspex_core.errors import AdapterParseError, InputError, LMError, ProgramError, TrustError
 from dspex_core.seam import recorded_trace
 
@@ -216,6 +216,15 @@ async def test_attempts_are_compared_at_a_temperature_of_their_own(start_model):
     assert "[[ ## reasoning_attempt_1 ## ]]\nreasoning: it rains\nanswer: wet" in question
     assert "[[ ## reasoning_attempt_2 ## ]]\nreasoning: it shines\nanswer: dry" in question
     assert list(compare.named_predictors()) == ["predict"]
+
+
+async def test_a_comparison_is_streamed_at_its_temperature_too(start_provider):
+    provider = start_provider()
+    compare = MultiChainComparison("question -> answer", M=2, temperature=0.3)
+    with using(lm=lm_of(provider)), events.subscribe(types={"lm_start"}) as stream:
+        pieces = [piece async for piece in compare.stream(completions=COMPLETIONS, question="x")]
+    assert pieces[-1].answer == "".join(piece.text for piece in pieces[:-1] if piece.field == "answer")
+    assert [event.temperature async for event in stream] == [0.3]
 
 
 async def test_completions_that_cannot_be_compared_are_refused_before_any_call():

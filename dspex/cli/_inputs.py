@@ -19,7 +19,7 @@ from dspex_core.modules import Module, build_program, module_named
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
 from dspex_core.references import reference_to
-from dspex_core.signature import FieldSpec, Signature, SignatureSpec, signature_of, type_adapter
+from dspex_core.signature import FieldSpec, InputField, Signature, SignatureSpec, signature_of, type_adapter
 
 _REACH_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
@@ -280,10 +280,12 @@ def _signature_within(program: Module) -> type[Signature]:
     taken = program.input_names()
     inputs = list(predictors[0].input_fields) if taken is None else [name for name, must in taken.items() if must]
     # A field that no predictor declares, such as one that only retrieval reads, is text.
-    kinds = {f.name: f for signature in predictors for f in signature.to_spec().fields if f.role == "input"}
-    fields = [kinds.get(name, FieldSpec(name=name, role="input", type="str")) for name in inputs]
-    fields += [f for f in predictors[-1].to_spec().fields if f.role == "output" and f.name not in inputs]
-    return SignatureSpec(name=type(program).__name__, instructions="", fields=tuple(fields)).build()
+    known = {name: field for signature in predictors for name, field in signature.input_fields.items()}
+    fields = {name: (known[name].annotation, known[name]) if name in known else InputField() for name in inputs}
+    asked = predictors[-1].output_fields
+    return signature_of(
+        fields | {name: (field.annotation, field) for name, field in asked.items() if name not in inputs}
+    )
 
 
 def _value(text: str) -> Any:

@@ -1,9 +1,8 @@
 """Signatures: what a step of a program takes, gives and is told to do."""
 
 from dspex_core.signature._declared import EnumSpec, Member, RecordSpec, TypeSpec
+from dspex_core.signature._fields import InputField, OutputField
 from dspex_core.signature._signature import (
-    InputField,
-    OutputField,
     Signature,
     SignatureSpec,
     signature_of,

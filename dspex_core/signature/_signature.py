@@ -1,4 +1,3 @@
-import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,48 +9,13 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from dspex_core.errors import SignatureError
-from dspex_core.signature._constraints import KEYWORDS, Unwritable, without
+from dspex_core.signature._constraints import Unwritable, without
+from dspex_core.signature._fields import InputField, OutputField, Role, role_of
 from dspex_core.signature._parse import parse_signature, problem_at
-from dspex_core.signature._spec import FieldSpec, Role, write_field
+from dspex_core.signature._spec import FieldSpec, write_field
 from dspex_core.signature._types import type_name
 
 T = TypeVar("T")
-_ROLE = "dspex_role"
-
-
-def InputField(*, desc: str = "", **constraints: Any) -> Any:  # noqa: N802 - DSPy's name
-    """Declare an input of a signature.
-
-    Args:
-        desc: What the field holds, as told to the model.
-        **constraints: Any keyword of `pydantic.Field`, such as `max_length` or `ge`.
-
-    Raises:
-        SignatureError: If there is no such keyword.
-    """
-    return _field("input", desc, constraints)
-
-
-def OutputField(*, desc: str = "", **constraints: Any) -> Any:  # noqa: N802 - DSPy's name
-    """Declare an output of a signature. Constraints are enforced on the answer.
-
-    Args:
-        desc: What the field holds, as told to the model.
-        **constraints: Any keyword of `pydantic.Field`, such as `max_length` or `ge`.
-
-    Raises:
-        SignatureError: If there is no such keyword.
-    """
-    return _field("output", desc, constraints)
-
-
-def _field(role: Role, desc: str, constraints: dict[str, Any]) -> Any:
-    if unknown := sorted(constraints.keys() - KEYWORDS):
-        near = difflib.get_close_matches(unknown[0], KEYWORDS, n=1)
-        raise SignatureError(
-            f"{role.capitalize()}Field knows no {unknown[0]!r}{f'; did you mean {near[0]!r}?' if near else ''}"
-        )
-    return pydantic.Field(description=desc or None, json_schema_extra={_ROLE: role}, **constraints)
 
 
 class _ClassProperty(Generic[T]):
@@ -135,10 +99,10 @@ class Signature(BaseModel, metaclass=SignatureMeta):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         for name, field in cls.model_fields.items():
-            if _role_of(field) is None:
+            if role_of(field) is None:
                 raise SignatureError(f"field {name!r} of {cls.__name__} must be = InputField() or = OutputField()")
         for role in ("input", "output"):
-            if not any(_role_of(field) == role for field in cls.model_fields.values()):
+            if not any(role_of(field) == role for field in cls.model_fields.values()):
                 raise SignatureError(f"signature {cls.__name__} has no {role} field")
 
     @classmethod
@@ -180,7 +144,7 @@ class Signature(BaseModel, metaclass=SignatureMeta):
         if name in cls.model_fields:
             raise SignatureError(f"signature {cls.__name__} has a field {name!r} already")
         made = OutputField() if field is None else field
-        role = _role_of(made) if isinstance(made, FieldInfo) else None
+        role = role_of(made) if isinstance(made, FieldInfo) else None
         if role is None:
             raise SignatureError(f"field {name!r} must be InputField(…) or OutputField(…), not {field!r:.80}")
         inputs, outputs = list(_definitions(cls.input_fields).items()), list(_definitions(cls.output_fields).items())
@@ -222,7 +186,7 @@ class Signature(BaseModel, metaclass=SignatureMeta):
             SignatureError: If there is no such field, or it cannot be changed like this.
         """
         field = _require_field(cls, name)
-        make = InputField if _role_of(field) == "input" else OutputField
+        make = InputField if role_of(field) == "input" else OutputField
         changed = _attempt(cls.__name__, lambda: make(**{"desc": field.description or "", **changes}))
         kept = () if type_ is not None else without(field.metadata, changes)
         annotation = field.annotation if type_ is None else type_
@@ -282,27 +246,33 @@ class SignatureSpec(BaseModel):
 
 
 def signature_of(
-    declaration: type[Signature] | str,
+    declaration: type[Signature] | str | Mapping[str, Any],
     instructions: str | None = None,
     *,
     custom_types: Mapping[str, Any] | None = None,
 ) -> type[Signature]:
-    """A signature class from a class or from a string.
+    """A signature class from a class, from a string, or from fields by name.
 
         signature_of('text "the message", stars: int -> team: Literal["billing", "bug"]', "Find the team.")
+        signature_of({"text": InputField(desc="the message"), "stars": (int, OutputField(le=5))}, "Rate it.")
 
     In a string, a field is a name, then perhaps a colon and a type, then perhaps a description in quotes.
 
     Args:
-        declaration: The class or the string.
+        declaration: The class, the string, or the fields: each a pair of type and field, or a field that is text.
         instructions: What to do, in place of what the class says or of a sentence made of the field names.
         custom_types: Types by the names that stand for them in the string.
 
     Raises:
-        SignatureError: If it is neither; for a string, says at which character.
+        SignatureError: If it is none of these; for a string, says at which character.
     """
     if isinstance(declaration, str):
         return _from_string(declaration, instructions or "", custom_types or {})
+    if isinstance(declaration, Mapping):
+        pairs: dict[str, Any] = {
+            name: field if isinstance(field, tuple) else (str, field) for name, field in declaration.items()
+        }
+        return _create("DeclaredSignature", instructions or "", pairs)
     if isinstance(cast("Any", declaration), SignatureMeta) and declaration.model_fields:
         return declaration if instructions is None else declaration.with_instructions(instructions)
     raise SignatureError(
@@ -342,7 +312,7 @@ def _annotated(field: FieldInfo) -> Any:
 @lru_cache(maxsize=4096)
 def _written(signature: type[Signature], name: str) -> FieldSpec:
     field = signature.model_fields[name]
-    return write_field(name, _role_of(field) or "output", _annotated(field), field.description or "")
+    return write_field(name, role_of(field) or "output", _annotated(field), field.description or "")
 
 
 def _essence(signature: type[Signature]) -> tuple[Any, ...]:
@@ -352,7 +322,7 @@ def _essence(signature: type[Signature]) -> tuple[Any, ...]:
         try:
             fields.append(_written(signature, name))
         except Unwritable:
-            fields.append((name, _role_of(field), field.annotation, field.metadata, field.description))
+            fields.append((name, role_of(field), field.annotation, field.metadata, field.description))
     return (signature.instructions, *fields)
 
 
@@ -383,11 +353,6 @@ def _definitions(fields: Mapping[str, FieldInfo]) -> dict[str, tuple[Any, Any]]:
     return {name: (field.annotation, field) for name, field in fields.items()}
 
 
-def _role_of(field: FieldInfo) -> Role | None:
-    extra = field.json_schema_extra
-    return cast("dict[str, Any]", extra).get(_ROLE) if isinstance(extra, dict) else None
-
-
 @lru_cache(maxsize=4096)
 def _fields_of(signature: type[Signature], role: Role) -> dict[str, FieldInfo]:
-    return {name: field for name, field in signature.model_fields.items() if _role_of(field) == role}
+    return {name: field for name, field in signature.model_fields.items() if role_of(field) == role}

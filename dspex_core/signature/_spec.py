@@ -1,5 +1,5 @@
 import json
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, SerializerFunctionWrapHandler, TypeAdapter
 from pydantic import model_serializer as serialized
@@ -8,10 +8,9 @@ from dspex_core.errors import SignatureError
 from dspex_core.signature._building import classes_of
 from dspex_core.signature._constraints import Unwritable
 from dspex_core.signature._declared import TypeSpec
+from dspex_core.signature._fields import Role
 from dspex_core.signature._types import parse_type, type_name
 from dspex_core.signature._writing import TypeWriter
-
-Role = Literal["input", "output"]
 
 
 class FieldSpec(BaseModel):

@@ -104,6 +104,23 @@ def test_constraints_that_are_code_survive_a_change():
     assert type_adapter(changed, "cry").validate_python(" hey! ") == "HEY!"
 
 
+def test_a_signature_is_made_of_fields_by_name():
+    made = Signature(
+        {
+            "text": InputField(desc="the message"),
+            "product": InputField(),
+            "team": (Literal["billing", "bug"], OutputField()),
+            "stars": (int, OutputField(desc="how happy", ge=1, le=5)),
+        },
+        "Find the team.",
+    )
+    assert made.equals(Triage)
+    with pytest.raises(SignatureError, match=r"field 'b' of DeclaredSignature must be = InputField\(\)"):
+        signature_of({"a": InputField(), "b": (str, "OutputField")})
+    with pytest.raises(SignatureError, match="DeclaredSignature"):
+        signature_of({"a": InputField(), "b": (str, OutputField(), 1)})
+
+
 def test_signatures_are_equal_by_what_they_say_and_not_by_their_names():
     class Same(Signature):
         """Find the team."""

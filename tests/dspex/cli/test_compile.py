@@ -170,3 +170,13 @@ def test_a_result_for_people_names_score_gain_calls_and_file(in_this_process, mo
     assert "baseline" in done.out
     assert "LM calls" in done.out
     assert str(tmp_path / "p.json") in done.out
+
+
+def test_a_program_whose_types_hold_code_is_compiled_from_its_own_module(in_this_process, model, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    labels = ("even", "odd")
+    rows.write_text("".join(json.dumps({"text": "x" * n, "label": labels[n % 2]}) + "\n" for n in range(1, 11)))
+    options = ("--train", rows, *model, "--in-process", "--optimizer", "labeled_few_shot", "--json")
+    done = in_this_process("compile", "--program", "echo_app:echo", *options)
+    assert done.code == 0, done.err
+    assert done.document["score"] == 100.0

@@ -126,11 +126,12 @@ class Adapter(ABC):
     def question(self, signature: type[Signature], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
         """The messages that ask about these inputs: earlier exchanges, if the inputs hold any, and the question."""
         layout = self.layout(signature)
+        inputs = as_given(signature, inputs)
         earlier: list[Message] = []
         if layout.history is not None:
             history = inputs[layout.history]
             for turn in (history if isinstance(history, History) else History.model_validate(history)).messages:
-                earlier.extend(self._exchange(layout, turn, whole=False))
+                earlier.extend(self._exchange(layout, as_given(signature, turn), whole=False))
         content = blocks(layout.inputs, inputs, block=self.block, closing=self.request(layout))
         return (*earlier, Message(role="user", content=content))
 
@@ -186,7 +187,7 @@ class Adapter(ABC):
         self, signature: type[Signature], messages: tuple[Message, ...], inputs: Mapping[str, Any]
     ) -> Exchange:
         layout = self.layout(signature)
-        given: Any = () if layout.tools is None else inputs[layout.tools]
+        given: Any = () if layout.tools is None else as_given(signature, inputs)[layout.tools]
         tools = cast("Sequence[Tool]", given if isinstance(given, (list, tuple)) else (given,))
         return Exchange(
             messages=messages,

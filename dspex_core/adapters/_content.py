@@ -3,11 +3,13 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
-from dspex_core.adapters._values import format_value
+from dspex_core.adapters._values import fitted, format_value
+from dspex_core.errors import FieldValueError
 from dspex_core.seam import ImagePart, TextPart
 from dspex_core.signature import Signature, type_adapter, type_name
 from dspex_core.types import IMAGE_PLACE, shown_images
 
+_RICH = re.compile(r"\b(Image|Tool)\b")
 NOT_GIVEN = "(not given in this example)"
 
 Content = str | tuple[TextPart | ImagePart, ...]
@@ -53,12 +55,24 @@ def blocks(names: Iterable[str], values: Mapping[str, Any], *, block: Block, clo
     return tuple(parts)
 
 
-def as_given(signature: type[Signature], demo: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A demo, with the images that it holds as JSON made images again."""
-    names = [name for name in demo if name in signature.model_fields and _holds_images(signature, name)]
-    return {**demo, **{name: type_adapter(signature, name).validate_python(demo[name]) for name in names}}
+def as_given(signature: type[Signature], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values of fields, with the images and tools that came as JSON made images and tools again.
+
+    Raises:
+        FieldValueError: If one is none; names the field.
+    """
+    names = [name for name in _rich_fields(signature) if values.get(name) is not None]
+    return {**values, **{name: _made(signature, name, values[name]) for name in names}} if names else values
+
+
+def _made(signature: type[Signature], name: str, value: Any) -> Any:
+    try:
+        return fitted(value, type_adapter(signature, name))
+    except ValueError as error:
+        raise FieldValueError(f"field {name!r} of {signature.__name__}: {error}") from None
 
 
 @lru_cache(maxsize=4096)
-def _holds_images(signature: type[Signature], name: str) -> bool:
-    return "Image" in type_name(signature.model_fields[name].annotation)
+def _rich_fields(signature: type[Signature]) -> tuple[str, ...]:
+    fields = signature.model_fields.items()
+    return tuple(name for name, field in fields if _RICH.search(type_name(field.annotation)))

@@ -66,7 +66,7 @@ def reason_of(error: ValidationError) -> str:
     """The first thing that is wrong with a value, in one line."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where + ': ' if where else ''}{first['msg']}"
+    return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
 
 
 def _readings(text: str, annotation: Any) -> tuple[Any, ...]:

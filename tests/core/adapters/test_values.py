@@ -8,11 +8,12 @@ from uuid import UUID
 
 import pytest
 from model_servers import written
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter
 
-from dspex_core import Image, InputField, OutputField, Signature, ToolCalls
+from dspex_core import History, Image, InputField, OutputField, Signature, Tool, ToolCalls
 from dspex_core.adapters import ChatAdapter
-from dspex_core.errors import AdapterParseError
+from dspex_core.errors import AdapterParseError, FieldValueError
+from dspex_core.seam import ImagePart
 
 
 class Mood(Enum):
@@ -91,3 +92,40 @@ def test_what_a_model_wrote_is_read_as_the_type_of_its_field(annotation, text, v
 def test_what_does_not_fit_is_an_error_that_says_how_whatever_a_validator_raises(annotation, text, complaint):
     with pytest.raises(AdapterParseError, match=complaint):
         parsed(annotation, text)
+
+
+def look_up(word: str) -> str:
+    """Look a word up."""
+    return word
+
+
+class Look(Signature):
+    """Look at it."""
+
+    pictures: list[Image] = InputField()
+    tools: list[Tool] = InputField()
+    history: History = InputField()
+    answer: str = OutputField()
+
+
+@pytest.mark.parametrize("adapter", [ChatAdapter(), ChatAdapter(native_tools=True)])
+def test_inputs_that_came_as_json_are_shown_as_those_that_were_given_as_values(adapter):
+    image = Image("https://example.com/a.png")
+    given = {
+        "pictures": [image],
+        "tools": [Tool(look_up)],
+        "history": History(messages=[{"pictures": [image], "answer": "a cat"}]),
+    }
+    types = {"pictures": list[Image], "tools": list[Tool], "history": History}
+    as_json = {name: TypeAdapter(types[name]).dump_python(value, mode="json") for name, value in given.items()}
+    question = adapter.question(Look, given)
+    assert adapter.question(Look, as_json) == question
+    assert [part.url for message in question for part in message.content if isinstance(part, ImagePart)] == [
+        "https://example.com/a.png"
+    ] * 2
+    assert adapter.question(Look, given | {"tools": [look_up]}) == question
+
+
+def test_an_input_that_is_no_image_is_named():
+    with pytest.raises(FieldValueError, match=r"field 'pictures' of Look: 0\.url: 'cat\.png' is neither an http"):
+        ChatAdapter().question(Look, {"pictures": ["cat.png"], "tools": [], "history": History()})

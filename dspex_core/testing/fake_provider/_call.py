@@ -1,7 +1,6 @@
 """What the model is asked and what it says, in no API's own words."""
 
 import json
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ _CHARACTERS_PER_TOKEN = 4
 
 def tokens(text: str) -> int:
     """Four characters are a token."""
-    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,10 @@ class ChatMessage(BaseModel):
     def text(self) -> str:
         """The message's text, its parts joined, and the calls in it as JSON."""
         text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content or ())
-        calls = [call.function.model_dump() for call in self.tool_calls or ()]
-        return "\n".join([*([text] if text else []), *([json.dumps(calls)] if calls else [])])
+        if not self.tool_calls:
+            return text
+        calls = [call.function.model_dump() for call in self.tool_calls]
+        return "\n".join([*([text] if text else []), json.dumps(calls)])
 
 
 class StreamOptions(BaseModel):
@@ -187,6 +189,8 @@ def refused_schema(form: JsonSchema, param: str, *, served: bool) -> Refusal | N
 
 def _refused_calls(messages: Sequence[ChatMessage]) -> Refusal | None:
     """Every call must be answered by a tool's message right after it, and every such message answers a call."""
+    if not any(message.tool_calls or message.role == "tool" for message in messages):
+        return None
     waiting: dict[str, None] = {}
     for number, message in enumerate(messages):
         if message.role == "tool":

@@ -76,18 +76,30 @@ def read_conversation(
         asked_fields: The outputs to give if the system message lists none; then the last message is the query.
         memory: User messages and their answers that the model was trained on: demos, before those of the prompt.
     """
-    system = "\n\n".join(text for role, text in messages if role in ("system", "developer"))
     last_text = next((text for role, text in reversed(messages) if role == "user"), "")
-    task = read_task(system)
+    # Rows of one candidate share all but the last message: what comes before it is read once.
+    fresh = messages[-1][0] == "user"
+    system, task, asking = _read_before(tuple(messages[:-1] if fresh else messages))
     if not task.outputs and asked_fields:
         return Conversation(Task((), asked_fields, system), (), {"text": last_text}, last_text, "json")
     form = asked_form(last_text, (field.name for field in task.outputs))
     names = [field.name for field in task.inputs]
-    asking = [i for i, (role, text) in enumerate(messages) if role == "user" and fields_in(text, names)]
+    if fresh and fields_in(messages[-1][1], names):
+        asking = (*asking, len(messages) - 1)
     if not asking:
         return Conversation(task, (), {}, last_text, form)
     demo_turns = tuple((messages[i][1], messages[i + 1][1]) for i in asking[:-1] if messages[i + 1][0] == "assistant")
     return Conversation(task, memory + demo_turns, fields_in(messages[asking[-1]][1], names), last_text, form)
+
+
+@lru_cache(maxsize=1024)
+def _read_before(messages: tuple[Message, ...]) -> tuple[str, Task, tuple[int, ...]]:
+    """The system text, its task, and which of the messages are a user's with an input field in them."""
+    system = "\n\n".join(text for role, text in messages if role in ("system", "developer"))
+    task = read_task(system)
+    names = [field.name for field in task.inputs]
+    asking = tuple(i for i, (role, text) in enumerate(messages) if role == "user" and fields_in(text, names))
+    return system, task, asking
 
 
 def read_demo(task: Task, turn: tuple[str, str]) -> Demo:

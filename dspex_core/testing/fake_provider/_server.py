@@ -94,7 +94,7 @@ class FakeProvider(ProviderSettings):
         Raises:
             ConfigurationError: The address cannot be listened on.
         """
-        app = web.Application(client_max_size=_LARGEST_BODY_BYTES, middlewares=[self._service.check_key])
+        app = web.Application(client_max_size=_LARGEST_BODY_BYTES)
         app.router.add_post(
             "/v1/chat/completions", self._service.at(ChatCompletions(structured_output=self.structured_output))
         )
@@ -104,8 +104,8 @@ class FakeProvider(ProviderSettings):
             "/v1/messages",
             self._service.at(Messages(self._prompt_cache, structured_output=self.structured_output)),
         )
-        app.router.add_routes([*self._files.routes(), *self._fine_tuning.routes()])
-        app.router.add_get("/v1/models", self._models)
+        guarded = [*self._files.routes(), *self._fine_tuning.routes(), web.get("/v1/models", self._models)]
+        app.router.add_routes(self._service.guarded(guarded))
         app.router.add_get("/stats", self._serve_stats)
         app.router.add_post("/reset", self._serve_reset)
         app.router.add_post("/settings", self._serve_settings)

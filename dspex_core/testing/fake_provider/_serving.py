@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 from aiohttp import web
 
@@ -162,12 +163,16 @@ class Service:
         elif request.path.startswith("/v1/"):
             response.headers.update(self.limits.openai_headers(time.monotonic()))
 
-    @web.middleware
-    async def check_key(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse requests without the right key to those of OpenAI's endpoints that no `Api` stands for."""
-        guarded = request.path.startswith(("/v1/files", "/v1/fine_tuning", "/v1/models"))
-        refusal = self.refused_key(bearer_key(request.headers)) if guarded else None
-        return await handler(request) if refusal is None else _openai.refuse(refusal)
+    def guarded(self, routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
+        """OpenAI's endpoints that no `Api` stands for, behind the same check of the key."""
+        return [web.RouteDef(each.method, each.path, self._with_key(each.handler), each.kwargs) for each in routes]
+
+    def _with_key(self, handler: Any) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            refusal = self.refused_key(bearer_key(request.headers))
+            return await handler(request) if refusal is None else _openai.refuse(refusal)
+
+        return handle
 
     def refused_key(self, key: str | None) -> Refusal | None:
         """Why a request with this key is not served."""

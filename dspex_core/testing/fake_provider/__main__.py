@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -9,11 +10,16 @@ import threading
 from dspex_core.errors import InputError
 from dspex_core.testing.fake_provider import FAULT_KINDS, FakeProvider
 
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
 
 def main() -> int:
     """Serve until told to stop; 0 after that, 2 if the flags cannot be used."""
     options = vars(_parser().parse_args())
     watch_stdin = options.pop("until_stdin_closes")
+    # Requests leave no cycles behind; looking for some after every few hundred objects costs a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         asyncio.run(_serve(FakeProvider(**options), watch_stdin=watch_stdin))
     except InputError as error:

@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-structured-output", dest="structured_output", action="store_false", help="refuse JSON schemas for answers"
     )
+    parser.add_argument("--prompt-caching", action="store_true", help="keep beginnings of prompts, and say so in usage")
     parser.add_argument("--fine-tuning-polls", type=int, default=2, help="before a fine-tuning job has succeeded")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end when stdin does")
     return parser

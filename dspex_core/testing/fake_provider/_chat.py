@@ -27,6 +27,7 @@ from dspex_core.testing.fake_provider._exchange import (
     salt,
     written,
 )
+from dspex_core.testing.fake_provider._prompt_cache import PromptCache
 from dspex_core.testing.fake_provider._reasoning import effort_of
 
 
@@ -37,6 +38,7 @@ class ChatExchange:
     request: ChatRequest
     call: Call
     content: bytes
+    cache: PromptCache | None
 
     @property
     def stream(self) -> bool:
@@ -51,7 +53,8 @@ class ChatExchange:
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """A `chat.completion`, or the `chat.completion.chunk`s of one."""
         said = mind(self.call)
-        usage = Usage.of(self.call, said)
+        cached = 0 if self.cache is None else self.cache.known(self.call.turns)
+        usage = Usage.of(self.call, said, cached_tokens=cached)
         if self.stream:
             return Answer(usage, events=self._events(said, usage, chunk_characters))
         return Answer(usage, self._whole(said, usage))
@@ -116,13 +119,15 @@ class ChatCompletions:
 
     Args:
         structured_output: Whether it takes a JSON schema for the answer.
+        cache: What is kept of prompts, if anything is.
     """
 
     name = "chat"
     key = staticmethod(bearer_key)
 
-    def __init__(self, *, structured_output: bool = True) -> None:
+    def __init__(self, *, structured_output: bool = True, cache: PromptCache | None = None) -> None:
         self._structured_output = structured_output
+        self._cache = cache
 
     def read(self, raw: bytes) -> ChatExchange | Refusal:
         """The request in a body, or why it cannot be served."""
@@ -148,7 +153,7 @@ class ChatCompletions:
             most_tokens=request.max_completion_tokens or request.max_tokens,
             effort=effort_of(request.model, request.reasoning_effort),
         )
-        return ChatExchange(request, call, digest(body))
+        return ChatExchange(request, call, digest(body), self._cache)
 
     def refuse(self, refusal: Refusal) -> web.Response:
         """An error as OpenAI's API answers it."""

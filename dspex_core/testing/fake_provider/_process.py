@@ -164,4 +164,5 @@ class FakeProviderProcess(ProviderSettings):
             "fine-tuning-polls": self.fine_tuning_polls,
         }
         flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
-        return flags if self.structured_output else [*flags, "--no-structured-output"]
+        switches = [("--prompt-caching", self.prompt_caching), ("--no-structured-output", not self.structured_output)]
+        return [*flags, *(name for name, on in switches if on)]

@@ -1,10 +1,11 @@
 """The prompt cache: beginnings of prompts that were marked to be kept, and how much of one was known already."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dspex_core.testing.fake_provider._call import tokens
+from dspex_core.testing.fake_provider._prompt import Message
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class PromptCache:
                     read = size
                 self._known.add(running.digest())
         return read, kept - read
+
+    def known(self, turns: Iterable[Message]) -> int:
+        """How many tokens of these messages were kept already; keeps all of them."""
+        return self.use([Block(text, marked=True) for _, text in turns])[0]
 
     def clear(self) -> None:
         """Forget all."""

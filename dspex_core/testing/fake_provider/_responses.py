@@ -28,6 +28,7 @@ from dspex_core.testing.fake_provider._exchange import (
     salt,
     written,
 )
+from dspex_core.testing.fake_provider._prompt_cache import PromptCache
 from dspex_core.testing.fake_provider._reasoning import effort_of
 from dspex_core.testing.fake_provider._responses_request import FlatSchemaFormat, ResponsesRequest
 
@@ -41,6 +42,7 @@ class ResponsesExchange:
     request: ResponsesRequest
     call: Call
     content: bytes
+    cache: PromptCache | None
 
     @property
     def stream(self) -> bool:
@@ -55,7 +57,8 @@ class ResponsesExchange:
     def answer(self, mind: Mind, chunk_characters: int) -> Answer:
         """A response, or the events of one."""
         said = mind(self.call)
-        usage = Usage.of(self.call, said)
+        cached = 0 if self.cache is None else self.cache.known(self.call.turns)
+        usage = Usage.of(self.call, said, cached_tokens=cached)
         if self.stream:
             return Answer(usage, events=self._events(said, usage, chunk_characters))
         return Answer(usage, written(self._finished(said, usage)))
@@ -154,13 +157,15 @@ class Responses:
 
     Args:
         structured_output: Whether it takes a JSON schema for the answer.
+        cache: What is kept of prompts, if anything is.
     """
 
     name = "responses"
     key = staticmethod(bearer_key)
 
-    def __init__(self, *, structured_output: bool = True) -> None:
+    def __init__(self, *, structured_output: bool = True, cache: PromptCache | None = None) -> None:
         self._structured_output = structured_output
+        self._cache = cache
 
     def read(self, raw: bytes) -> ResponsesExchange | Refusal:
         """The request in a body, or why it cannot be served."""
@@ -186,7 +191,7 @@ class Responses:
             most_tokens=request.max_output_tokens,
             effort=effort_of(request.model, request.effort()),
         )
-        return ResponsesExchange(request, call, digest(["responses", body]))
+        return ResponsesExchange(request, call, digest(["responses", body]), self._cache)
 
     def refuse(self, refusal: Refusal) -> web.Response:
         """An error as OpenAI's API answers it."""

@@ -12,7 +12,7 @@ from dspex_core.testing.fake_provider import _openai
 from dspex_core.testing.fake_provider._change import SettingsChange
 from dspex_core.testing.fake_provider._chat import ChatCompletions
 from dspex_core.testing.fake_provider._embeddings import Embeddings
-from dspex_core.testing.fake_provider._exchange import Refusal
+from dspex_core.testing.fake_provider._exchange import Api, Refusal
 from dspex_core.testing.fake_provider._files import Files
 from dspex_core.testing.fake_provider._fine_tuning import FineTuning
 from dspex_core.testing.fake_provider._messages import Messages
@@ -95,15 +95,8 @@ class FakeProvider(ProviderSettings):
             ConfigurationError: The address cannot be listened on.
         """
         app = web.Application(client_max_size=_LARGEST_BODY_BYTES)
-        app.router.add_post(
-            "/v1/chat/completions", self._service.at(ChatCompletions(structured_output=self.structured_output))
-        )
-        app.router.add_post("/v1/responses", self._service.at(Responses(structured_output=self.structured_output)))
-        app.router.add_post("/v1/embeddings", self._service.at(Embeddings()))
-        app.router.add_post(
-            "/v1/messages",
-            self._service.at(Messages(self._prompt_cache, structured_output=self.structured_output)),
-        )
+        for path, api in self._apis().items():
+            app.router.add_post(path, self._service.at(api))
         guarded = [*self._files.routes(), *self._fine_tuning.routes(), web.get("/v1/models", self._models)]
         app.router.add_routes(self._service.guarded(guarded))
         app.router.add_get("/stats", self._serve_stats)
@@ -122,6 +115,15 @@ class FakeProvider(ProviderSettings):
                 f"cannot listen on {self.host}:{self.port} ({error.strerror}): choose another port, or 0 for a free one"
             ) from error
         self._runner = runner
+
+    def _apis(self) -> dict[str, Api]:
+        structured, kept = self.structured_output, self._prompt_cache if self.prompt_caching else None
+        return {
+            "/v1/chat/completions": ChatCompletions(structured_output=structured, cache=kept),
+            "/v1/responses": Responses(structured_output=structured, cache=kept),
+            "/v1/messages": Messages(self._prompt_cache, structured_output=structured),
+            "/v1/embeddings": Embeddings(),
+        }
 
     async def stop(self) -> None:
         """Stop listening; requests still in flight have half a second to end."""

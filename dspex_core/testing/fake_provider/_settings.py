@@ -30,6 +30,8 @@ class ProviderSettings:
         chunk_characters: Characters of text in each event of a stream.
         chunk_latency_ms: Milliseconds between two events of a stream.
         structured_output: Whether answers can be held to a JSON schema; a request for that gets 400 if not.
+        prompt_caching: Whether OpenAI's endpoints keep the beginnings of prompts, message by message, and say in the
+            usage what they knew of one. (Anthropic's keeps what requests mark, whatever is set here.)
         fine_tuning_polls: How often a fine-tuning job is asked about before it has succeeded.
         script: What to say instead of what the model would: rules as `ScriptRule` or dicts of its fields, of which the
             first that fits answers. Where none fits, the model does.
@@ -56,6 +58,7 @@ class ProviderSettings:
     chunk_characters: int = 8
     chunk_latency_ms: float = 0.0
     structured_output: bool = True
+    prompt_caching: bool = False
     fine_tuning_polls: int = 2
     script: Sequence[ScriptRule | dict[str, Any]] = ()
 

@@ -165,6 +165,22 @@ async def test_a_cut_answer_says_so(client):
     assert (chat.choices[0].finish_reason, chat.choices[0].message.content) == ("length", "What is ")
 
 
+async def test_what_is_known_of_a_prompt_is_told_where_prompts_are_cached(client):
+    def cached(usage):
+        return (getattr(usage, "prompt_tokens_details", None) or usage.input_tokens_details).cached_tokens
+
+    async with FakeProvider(prompt_caching=True) as provider, sdk_of(provider) as caching:
+        used = [(await caching.responses.create(**asking(text))).usage for text in ("one", "two", "two")]
+        chat = (await caching.chat.completions.create(**prompt("two"))).usage
+        counted = provider.stats().endpoints
+    plain = [(await client.responses.create(**asking("one"))).usage for _ in range(2)]
+    assert cached(used[0]) == 0
+    assert cached(used[1]) == -(-len(asking()["instructions"]) // 4)
+    assert cached(used[2]) == used[2].input_tokens == cached(chat)
+    assert counted["responses"].cached_tokens == cached(used[1]) + cached(used[2])
+    assert [cached(usage) for usage in plain] == [0, 0]
+
+
 CALL = {"type": "function_call", "call_id": "c", "name": "n", "arguments": "{}"}
 
 

@@ -20,6 +20,8 @@ DSPExError
 │   ├── LMRateLimitError        too many requests (429)
 │   ├── LMProviderError         the provider failed (408, 409, 5xx)
 │   ├── LMConnectionError       no answer: unreachable, dropped or timed out
+│   │   └── LMTimeoutError        none in the time given
+│   ├── LMUnavailableError      the provider failed so often that it is left alone for a while; nothing was sent
 │   └── LMMalformedResponseError  an answer that is not what the API promises
 ├── RetrievalError            a search failed, or an index cannot be used
 ├── ToolFailedError           a tool says that it could not do what it was asked, or took too long
@@ -166,6 +168,19 @@ class LMProviderError(LMError):
 
 class LMConnectionError(LMError):
     """No complete answer arrived: unreachable, dropped or timed out."""
+
+    retryable = True
+
+
+class LMTimeoutError(LMConnectionError):
+    """No answer arrived in the time given: that of an attempt, or the deadline of the whole call."""
+
+
+class LMUnavailableError(LMError):
+    """The provider failed so often that it is left alone for a while, and nothing was sent.
+
+    `retry_after` is the time in seconds until one call is let through to find out whether it works again.
+    """
 
     retryable = True
 

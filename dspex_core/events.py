@@ -240,6 +240,25 @@ class RetrievalEnd(_CallEnded):
     passages: list[dict[str, Any]] = []
 
 
+class BreakerChanged(_Event):
+    """A model's circuit breaker opened, half opened or closed.
+
+    Attributes:
+        model: Provider and model.
+        endpoint: Address that calls go to.
+        state: "open": nothing is sent; "half_open": one call is, to find out; "closed": all are.
+        tries_again_in_seconds: Time until an open one lets a call through.
+        reason: The failure that opened it.
+    """
+
+    type: Literal["breaker_changed"] = "breaker_changed"
+    model: str
+    endpoint: str
+    state: Literal["closed", "open", "half_open"]
+    tries_again_in_seconds: float = 0.0
+    reason: str = ""
+
+
 class OptimizerFinished(_Event):
     """A compile ended with a result."""
 
@@ -271,6 +290,7 @@ Event = Annotated[
     | ToolFinished
     | RetrievalStart
     | RetrievalEnd
+    | BreakerChanged
     | OptimizerFinished
     | EventsLost,
     Field(discriminator="type"),

@@ -13,6 +13,7 @@ from dspex.devserver import configured_server, running_dev_server
 from dspex_core.artifacts import ArtifactStore
 from dspex_core.errors import DSPExError
 from dspex_core.home import home
+from dspex_core.lm import BreakerReport, broken_models
 
 _PACKAGES = ("temporalio", "pydantic", "openai", "diskcache", "obstore", "structlog")
 
@@ -36,7 +37,16 @@ class Finding:
 
 async def examine(*, as_json: bool) -> None:
     """Look at what DSPEx needs, and tell what is there and what to do about what is not."""
-    findings = [_python(), *_packages(), _home(), await _artifacts(), _temporal_command(), *await _server(), _key()]
+    findings = [
+        _python(),
+        *_packages(),
+        _home(),
+        await _artifacts(),
+        _temporal_command(),
+        *await _server(),
+        _key(),
+        *_models(),
+    ]
     well = all(finding.ok is not False for finding in findings)
     if as_json:
         tell_json({"ok": well, "findings": [asdict(finding) for finding in findings]})
@@ -111,6 +121,18 @@ async def _server() -> list[Finding]:
     advice = "" if working else "start one: dspex worker"
     worker = Finding("worker", ok=working or None, found=f"task queue {client.task_queue}", advice=advice)
     return [found, worker]
+
+
+def _models() -> list[Finding]:
+    with contextlib.suppress(DSPExError):
+        return [_broken(report) for report in broken_models()]
+    return []
+
+
+def _broken(report: BreakerReport) -> Finding:
+    change = report.change
+    found = f"{change.state.replace('_', ' ')} in process {report.process_id}: {change.reason or 'being tried again'}"
+    return Finding(change.model, ok=False, found=found, advice=f"{change.endpoint} is tried again by itself")
 
 
 def _key() -> Finding:

@@ -9,7 +9,7 @@ from dspex_core.errors import ConfigurationError, LMError, LMRequestError, Metri
 from dspex_core.metrics import is_built_in, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
-from dspex_core.seam import Evaluation, Metric, Score, TraceStep, metered
+from dspex_core.seam import Evaluation, Metric, Score, TraceStep, calling, metered
 from dspex_core.synchronous import in_thread
 from dspex_core.usage import Usage
 
@@ -114,7 +114,8 @@ async def score_rows(
         except Exception as error:  # noqa: BLE001 - raised below, once the rows in flight are done
             defect.append(error)
 
-    await _gather(work, concurrency)
+    with calling():
+        await _gather(work, concurrency)
     if defect:
         raise defect[0]
 

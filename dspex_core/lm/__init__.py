@@ -1,5 +1,6 @@
 """Models: clients of providers, with limits, retries and a cache."""
 
+from dspex_core.lm._breaker_report import BreakerReport, broken_models
 from dspex_core.lm._cache import ResponseCache
 from dspex_core.lm._config import endpoint_from_environment, lm_config
 from dspex_core.lm._disk import DiskStore
@@ -12,10 +13,12 @@ from dspex_core.lm._retrying import retrying
 
 __all__ = [
     "LM",
+    "BreakerReport",
     "DiskStore",
     "LMCall",
     "OpenAIEndpoint",
     "ResponseCache",
+    "broken_models",
     "cost_usd",
     "endpoint_from_environment",
     "inspect_history",

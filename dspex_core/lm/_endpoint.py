@@ -1,12 +1,10 @@
-import json
 import os
 import re
-import weakref
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from dspex_core.errors import (
     ConfigurationError,
@@ -19,11 +17,11 @@ from dspex_core.errors import (
     LMProviderError,
     LMRateLimitError,
     LMRequestError,
+    LMTimeoutError,
 )
+from dspex_core.lm._http import Connections, Reply, Unreachable, close_with_loop
+from dspex_core.lm._rates import retry_after
 from dspex_core.redaction import keep_secret, redacted
-
-if TYPE_CHECKING:
-    import openai
 
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -37,21 +35,31 @@ _TOO_LONG = re.compile(
 
 
 class OpenAIEndpoint:
-    """Posts to OpenAI's API, or to a server that speaks it, through the official SDK; one attempt, no retries.
+    """Posts to OpenAI's API, or to a server that speaks it; one attempt, no retries.
 
-    Belongs to one event loop from `open` on, and is closed with it.
+    The official SDK says what is sent with a request (address, key, organization, project); the request itself is a
+    bare post, see `Connections`. Belongs to one event loop from `open` on, and is closed with it.
 
     Args:
         model: Provider and model, for what errors say.
         url: Where the API is served; None for OpenAI's own.
         api_key: The key; None reads OPENAI_API_KEY.
         timeout_seconds: Longest wait for an answer.
+        heed: Told the headers of every answer, in small letters; they say how much the provider still allows.
 
     Raises:
         ConfigurationError: If there is no key.
     """
 
-    def __init__(self, model: str, url: str | None, *, api_key: str | None, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        model: str,
+        url: str | None,
+        *,
+        api_key: str | None,
+        timeout_seconds: float,
+        heed: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> None:
         key = api_key or os.environ.get(KEY_VARIABLE)
         if not key:
             raise ConfigurationError(
@@ -62,6 +70,7 @@ class OpenAIEndpoint:
         self._model = model
         self._key = key
         self._timeout_seconds = timeout_seconds
+        self._heed = heed
         self._closer: AsyncGenerator[None, None] | None = None
 
     async def open(self) -> None:
@@ -69,16 +78,25 @@ class OpenAIEndpoint:
         # The SDK takes a second to import, so it is imported where the first call is made.
         import openai  # noqa: PLC0415
 
-        self._client = openai.AsyncOpenAI(
+        client = openai.AsyncOpenAI(
             api_key=self._key,
             base_url=self.url,
             max_retries=0,
             timeout=self._timeout_seconds,
             http_client=openai.DefaultAioHttpClient(timeout=self._timeout_seconds),
         )
-        self._closer = _closed_with_loop(self._client)
-        await anext(self._closer)
-        weakref.finalize(self, _let_go, self._closer).atexit = False
+        # What the SDK leaves out of a request is no text.
+        given: dict[str, object] = {**client.default_headers, **client.auth_headers}
+        headers = {name: value for name, value in given.items() if isinstance(value, str)}
+        connections = Connections(headers, timeout_seconds=self._timeout_seconds)
+        self._client, self._connections = client, connections
+
+        async def close() -> None:
+            await connections.close()
+            await client.close()
+
+        self._closer = await close_with_loop(self, close)
+        await connections.open(self.url)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -91,10 +109,24 @@ class OpenAIEndpoint:
         Raises:
             LMError: Of the class that says what went wrong; its text never holds the key.
         """
-        with self._as_ours():
-            # The SDK's `chat.completions.create` walks the types of every message of every demo, which takes five times
-            # what the rest of the call does; its `post` has the same connections, keys and errors.
-            return await self._client.post(path, cast_to=object, body=body)
+        try:
+            sent = to_json(body)
+        except (PydanticSerializationError, ValueError) as error:
+            raise self.error(LMRequestError, f"the request cannot be written as JSON ({error})") from None
+        try:
+            reply = await self._connections.post(self.url + path, sent)
+        except Unreachable as error:
+            if error.timed_out:
+                raise self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s") from None
+            raise self.error(LMConnectionError, f"cannot reach {self.url}: {error}") from None
+        if self._heed is not None:
+            self._heed(reply.headers)
+        if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP
+            raise self._status_error(reply)
+        try:
+            return from_json(reply.body)
+        except ValueError:
+            raise self.error(LMMalformedResponseError, "an answer that is no JSON") from None
 
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Any]:
         """One attempt at one call: the JSON of the answer's server-sent events, as they arrive.
@@ -108,6 +140,8 @@ class OpenAIEndpoint:
             answer = await self._client.post(
                 path, cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
             )
+            if self._heed is not None:
+                self._heed(answer.response.headers)
             async with answer:
                 async for event in answer:
                     yield event
@@ -121,13 +155,14 @@ class OpenAIEndpoint:
             yield
         except openai.APIStatusError as error:
             # `from None`: the SDK's own error quotes headers and bodies, and a workflow history would keep it.
-            raise self._status_error(error) from None
+            answer = error.response
+            raise self._status_error(Reply(error.status_code, answer.headers, answer.content)) from None
         except (TimeoutError, openai.APIConnectionError) as error:
             if isinstance(error, (TimeoutError, openai.APITimeoutError)) and not _was_refused(error):
-                raise self.error(LMConnectionError, f"no answer within {self._timeout_seconds:g} s") from None
+                raise self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s") from None
             reason = str(error.__cause__ or error)
             raise self.error(LMConnectionError, f"cannot reach {self.url}: {reason}") from None
-        except (openai.OpenAIError, json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
             raise self.error(LMMalformedResponseError, f"an unreadable answer ({type(error).__name__})") from None
 
     def error(
@@ -138,35 +173,19 @@ class OpenAIEndpoint:
         said = redacted(f"{self._model}: {f'status {status}, ' if status else ''}{detail}")
         return kind(said, provider=provider, model=name, status=status, retry_after=retry_after)
 
-    def _status_error(self, error: "openai.APIStatusError") -> LMError:
-        status = error.status_code
+    def _status_error(self, reply: Reply) -> LMError:
+        status, (detail, code) = reply.status, _detail(reply.body)
         if status in (401, 403):
             return self.error(LMAuthenticationError, f"the API key was rejected: check {KEY_VARIABLE}", status=status)
         if status == 404:  # noqa: PLR2004 - HTTP
             hint = f"check the model's name and the address {self.url} (it usually ends in /v1)"
-            return self.error(LMNotFoundError, f"{_detail(error)}; {hint}", status=status)
+            return self.error(LMNotFoundError, f"{detail}; {hint}", status=status)
         kinds: dict[int, type[LMError]] = {429: LMRateLimitError}
         fallback = LMProviderError if status >= 500 or status in _RETRIED else LMRequestError  # noqa: PLR2004 - HTTP
-        if status in (400, 413) and _TOO_LONG.search(f"{error.code or ''} {_detail(error)}"):
+        if status in (400, 413) and _TOO_LONG.search(f"{code} {detail}"):
             fallback = LMContextLengthError
-        wait = _retry_after(error.response.headers.get("retry-after"))
-        return self.error(kinds.get(status, fallback), _detail(error), status=status, retry_after=wait)
-
-
-async def _closed_with_loop(client: "openai.AsyncOpenAI") -> AsyncGenerator[None, None]:
-    # A loop closes the asynchronous generators that are dropped, or still open when it ends: the moments when
-    # connections that nobody closed can be closed.
-    try:
-        yield
-    finally:
-        await client.close()
-
-
-def _let_go(closer: AsyncGenerator[None, None]) -> None:
-    """Called when the provider is gone. Until then the client is kept out of any garbage that the provider is part of.
-
-    With this call the last reference to `closer` goes, and its loop closes it.
-    """
+        wait = retry_after(reply.headers)
+        return self.error(kinds.get(status, fallback), detail, status=status, retry_after=wait)
 
 
 def _was_refused(error: BaseException | None) -> bool:
@@ -178,21 +197,16 @@ def _was_refused(error: BaseException | None) -> bool:
     return False
 
 
-def _detail(error: "openai.APIStatusError") -> str:
-    body: Any = error.body
-    message = body.get("message") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return str(message or error.message)[:500]  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds to wait: the header holds a number of them, or a date (RFC 9110, section 10.2.3)."""
-    if not header:
-        return None
+def _detail(body: bytes) -> tuple[str, str]:
+    """What an error's body says, and its code: OpenAI's form, and what compatible servers make of it."""
     try:
-        return max(0.0, float(header))
+        said: Any = from_json(body)
     except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
+        said = body.decode(errors="replace")
+    if isinstance(said, dict):
+        fields = cast("dict[str, Any]", said)
+        said = fields.get("error") or fields.get("message") or fields.get("detail") or fields
+    if isinstance(said, dict):
+        fields = cast("dict[str, Any]", said)
+        return str(fields.get("message") or fields)[:500], str(fields.get("code") or "")
+    return str(said or "no reason given")[:500], ""

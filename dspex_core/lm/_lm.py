@@ -1,4 +1,5 @@
 import asyncio
+import time
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -6,23 +7,25 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any, Self, TextIO
 
+from dspex_core.errors import LMTimeoutError
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config
 from dspex_core.lm._endpoint import DEFAULT_ENDPOINT
+from dspex_core.lm._hedging import Stragglers, hedged
 from dspex_core.lm._history import CALLS_KEPT, LMCall, remembered, remembered_stream
 from dspex_core.lm._inspect import print_calls
 from dspex_core.lm._openai import OpenAIProvider
+from dspex_core.lm._pool import Pool, Turn, estimated_tokens, pool_of
 from dspex_core.lm._retrying import retrying
-from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_payer
+from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_caller, current_payer
 from dspex_core.usage import Usage
 
 
 @dataclass
 class _OnLoop:
-    """What belongs to one event loop: connections, the limit of calls in flight, and the calls others may join."""
+    """What belongs to one event loop: connections, and the calls others may join."""
 
     provider: OpenAIProvider
-    slots: asyncio.Semaphore
     under_way: dict[str, asyncio.Future[LMResponse]] = field(default_factory=dict[str, "asyncio.Future[LMResponse]"])
 
 
@@ -35,8 +38,8 @@ class LM:
     Args:
         model: Provider and model.
         api_key: The key, if not in the provider's usual variable. It stays in this object.
-        **options: The other fields of `LMConfig`: api_base, temperature, max_tokens, cache, timeout_seconds and
-            concurrency.
+        **options: The other fields of `LMConfig`, such as api_base, temperature, cache, timeout_seconds, concurrency
+            and requests_per_minute.
 
     Raises:
         ConfigurationError: If an option does not fit.
@@ -47,6 +50,8 @@ class LM:
         self._api_key = api_key
         self.history: deque[LMCall] = deque(maxlen=CALLS_KEPT)
         self._cache: ResponseCache | None = None
+        self._pool: Pool | None = None
+        self._stragglers = Stragglers()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = weakref.WeakKeyDictionary()
 
     @classmethod
@@ -76,6 +81,8 @@ class LM:
 
         Raises:
             ConfigurationError: If there is no key.
+            LMUnavailableError: If the provider is left alone for a while after many failures. A call that is part of an
+                evaluation waits instead.
             LMError: If no good answer came after all retries that make sense.
         """
         here = await self._on_this_loop()
@@ -171,32 +178,75 @@ class LM:
             raise
 
     async def _ask(self, here: _OnLoop, request: LMRequest) -> LMResponse:
-        async for attempt in retrying():
+        deadline = self.config.deadline_seconds
+        if deadline is None:
+            return await self._attempts(here, request)
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._attempts(here, request)
+        except TimeoutError:
+            raise LMTimeoutError(
+                f"{self.config.model}: no answer within the deadline of {deadline:g} s, retries and queueing included",
+                provider=self.config.provider,
+                model=self.config.name,
+            ) from None
+
+    async def _attempts(self, here: _OnLoop, request: LMRequest) -> LMResponse:
+        turn = self._turn(request, patient=current_caller() is not None)
+        async for attempt in retrying(lambda: turn.queued_seconds):
             with attempt:
                 # The slot is given back between attempts, so that a call that waits holds up no other.
-                async with here.slots:
-                    return await here.provider.complete(request)
+                async with turn:
+                    return await self._attempt(here, request, turn)
+            turn.patient = True
         raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    async def _attempt(self, here: _OnLoop, request: LMRequest, turn: Turn) -> LMResponse:
+        async def send(turn: Turn = turn) -> LMResponse:
+            sent_at = time.monotonic()
+            response = await here.provider.complete(request)
+            self._stragglers.took(time.monotonic() - sent_at)
+            turn.used_tokens = response.usage.prompt_tokens + response.usage.completion_tokens
+            return response
+
+        async def send_again() -> LMResponse:
+            async with self._turn(request, patient=True) as another:
+                return await send(another)
+
+        late_after = self._stragglers.late_after() if self.config.hedge else None
+        return await send() if late_after is None else await hedged(send, send_again, late_after=late_after)
+
+    def _turn(self, request: LMRequest, *, patient: bool) -> Turn:
+        pool = self._open_pool()
+        tokens = estimated_tokens(self.config, request) if pool.counts_tokens else 0
+        return pool.turn(tokens=tokens, patient=patient)
+
+    def _open_pool(self) -> Pool:
+        if self._pool is None:
+            self._pool = pool_of(self.config, endpoint=self.endpoint, api_key=self._api_key)
+        return self._pool
 
     async def _begin(
         self, here: _OnLoop, request: LMRequest
     ) -> tuple[str | LMResponse, AsyncGenerator[str | LMResponse], AsyncExitStack]:
         """A stream whose first piece has come, that piece, and what ends the stream and gives its slot back."""
-        async for attempt in retrying():
+        turn = self._turn(request, patient=current_caller() is not None)
+        async for attempt in retrying(lambda: turn.queued_seconds):
             with attempt:
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(here.slots)
+                    await stack.enter_async_context(turn)
                     pieces = await stack.enter_async_context(aclosing(here.provider.stream(request)))
                     first = await anext(pieces)
                     return first, pieces, stack.pop_all()
+            turn.patient = True
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     async def _on_this_loop(self) -> _OnLoop:
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
-            provider = OpenAIProvider(self.config, self._api_key)
-            here = self._loops[loop] = _OnLoop(provider, asyncio.Semaphore(self.config.concurrency))
+            provider = OpenAIProvider(self.config, self._api_key, heed=self._open_pool().heed)
+            here = self._loops[loop] = _OnLoop(provider)
             await provider.open()
         return here
 

@@ -1,4 +1,4 @@
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -17,15 +17,18 @@ class OpenAIProvider:
     Args:
         config: Model and endpoint.
         api_key: The key; None reads OPENAI_API_KEY.
+        heed: Told the headers of every answer.
 
     Raises:
         ConfigurationError: If there is no key.
     """
 
-    def __init__(self, config: LMConfig, api_key: str | None) -> None:
+    def __init__(
+        self, config: LMConfig, api_key: str | None, *, heed: Callable[[Mapping[str, str]], None] | None = None
+    ) -> None:
         self._config = config
         self._endpoint = OpenAIEndpoint(
-            config.model, config.api_base, api_key=api_key, timeout_seconds=config.timeout_seconds
+            config.model, config.api_base, api_key=api_key, timeout_seconds=config.timeout_seconds, heed=heed
         )
         self._format = FORMATS[0]
 

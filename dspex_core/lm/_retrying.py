@@ -1,6 +1,8 @@
+from collections.abc import Callable
+
 import tenacity
 
-from dspex_core.errors import LMError, RetrievalError
+from dspex_core.errors import LMError, LMUnavailableError, RetrievalError
 
 ATTEMPTS = 10
 PATIENCE_SECONDS = 120.0
@@ -9,17 +11,29 @@ LONGEST_WAIT_SECONDS = 15.0
 _full_jitter = tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_SECONDS)
 
 
-def retrying() -> tenacity.AsyncRetrying:
-    """Attempts at a call or a search, to loop over: they end where no repetition can help, or after enough of them."""
+def retrying(queued_seconds: Callable[[], float] = lambda: 0.0) -> tenacity.AsyncRetrying:
+    """Attempts at a call or a search, to loop over: they end where no repetition can help, or after enough of them.
+
+    Args:
+        queued_seconds: How much of the time so far was spent in a queue here, which is not held against the provider.
+    """
+
+    def patience_ends(state: tenacity.RetryCallState) -> bool:
+        spent = (state.seconds_since_start or 0.0) - queued_seconds()
+        return spent + state.upcoming_sleep >= PATIENCE_SECONDS
+
     return tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(_is_retryable),
         wait=_wait,
-        stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(PATIENCE_SECONDS),
+        stop=lambda state: state.attempt_number >= ATTEMPTS or patience_ends(state),
         reraise=True,
     )
 
 
 def _is_retryable(error: BaseException) -> bool:
+    # A call that does not wait for its provider to work again is not tried again, either.
+    if isinstance(error, LMUnavailableError):
+        return False
     return isinstance(error, (LMError, RetrievalError)) and error.retryable
 
 

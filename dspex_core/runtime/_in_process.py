@@ -34,6 +34,7 @@ from dspex_core.seam import (
     TraceResult,
     Trial,
     add_usage,
+    calling,
     scoped_runtime,
 )
 from dspex_core.synchronous import in_thread
@@ -185,7 +186,7 @@ class InProcessRuntime:
             async with slots:
                 return await trace_row(module, row, example, rollout=rollout, metric=metric, request=request)
 
-        with scoped_runtime(self._with(lm)):
+        with calling(), scoped_runtime(self._with(lm)):
             return await trace_rows(attempt, list(zip(request.rows, examples, strict=True)), request)
 
     async def suggest(

@@ -17,6 +17,7 @@ _trace: ContextVar[list[TraceStep] | None] = ContextVar("dspex_trace", default=N
 _rollout: ContextVar[int] = ContextVar("dspex_rollout", default=0)
 _rollout_temperature: ContextVar[float] = ContextVar("dspex_rollout_temperature", default=1.0)
 _payer: ContextVar["Payer | None"] = ContextVar("dspex_payer", default=None)
+_caller: ContextVar["object | None"] = ContextVar("dspex_caller", default=None)
 _meters: ContextVar[tuple["UsageMeter", ...]] = ContextVar("dspex_usage_meters", default=())
 
 _adding = threading.Lock()
@@ -94,6 +95,24 @@ def paying(payer: Payer) -> Generator[Payer]:
         yield payer
     finally:
         _payer.reset(token)
+
+
+def current_caller() -> object | None:
+    """The evaluation or run that calls made now belong to, if they belong to one; callers take turns at a model."""
+    return _caller.get()
+
+
+@contextmanager
+def calling() -> Generator[None]:
+    """Let the calls of the block be one caller's, unless they are already part of one.
+
+    Such calls wait for a provider that is down; others fail at once.
+    """
+    token = _caller.set(_caller.get() or object())
+    try:
+        yield
+    finally:
+        _caller.reset(token)
 
 
 def current_runtime() -> Runtime:

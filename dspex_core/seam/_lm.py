@@ -41,7 +41,11 @@ class LMConfig(BaseModel):
         max_tokens: Most tokens an answer may have; None leaves it to the provider.
         cache: Whether answers are kept and found again.
         timeout_seconds: Longest wait for one attempt.
-        concurrency: Most calls in flight at once, per process.
+        deadline_seconds: Longest wait for an answer in all, with queueing and every retry; None sets no such limit.
+        concurrency: Most calls in flight at once, per process; fewer are as long as the provider takes no more.
+        requests_per_minute: Most attempts sent in a minute, per process, evenly spread; None sets no limit.
+        tokens_per_minute: Most tokens sent and received in a minute, per process; None sets no limit.
+        hedge: Whether a call that takes far longer than its peers is sent once more; the first answer wins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +56,11 @@ class LMConfig(BaseModel):
     max_tokens: int | None = Field(default=None, gt=0)
     cache: bool = True
     timeout_seconds: float = Field(default=60.0, gt=0)
+    deadline_seconds: float | None = Field(default=None, gt=0)
     concurrency: int = Field(default=64, gt=0)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    hedge: bool = False
 
     @property
     def provider(self) -> str:

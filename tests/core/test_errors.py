@@ -42,4 +42,11 @@ def test_an_unknown_name_tells_the_nearest_and_all_there_are():
 
 def test_only_what_waiting_may_cure_is_retryable():
     retryable = {kind.__name__ for kind in CLASSES if issubclass(kind, LMError) and kind.retryable}
-    assert retryable == {"LMRateLimitError", "LMProviderError", "LMConnectionError", "LMMalformedResponseError"}
+    assert retryable == {
+        "LMRateLimitError",
+        "LMProviderError",
+        "LMConnectionError",
+        "LMTimeoutError",
+        "LMUnavailableError",
+        "LMMalformedResponseError",
+    }

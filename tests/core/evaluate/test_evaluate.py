@@ -15,7 +15,7 @@ from dspex_core.errors import (
     ProgramError,
     UnknownNameError,
 )
-from dspex_core.lm import _retrying
+from dspex_core.lm import _pool, _retrying
 
 ECHO = Predict("text -> team")
 
@@ -36,6 +36,7 @@ def model(start_model):
 @pytest.fixture
 def few_retries(monkeypatch):
     monkeypatch.setattr(_retrying, "_wait", lambda _: 0.001)
+    monkeypatch.setattr(_pool, "PATIENCE_SECONDS", 0)
 
 
 async def test_rows_keep_their_order_whatever_order_they_are_done_in(start_model):
@@ -122,7 +123,7 @@ async def test_a_row_whose_judge_could_not_be_reached_has_no_score_but_its_predi
 async def test_a_provider_that_is_down_for_every_row_gives_no_score_but_the_reason(start_model, few_retries):
     with (
         using(lm=lm_of(start_model(lambda _: refuse(503)))),
-        pytest.raises(EvaluationError, match=r"no row could be scored; LMProviderError.*503"),
+        pytest.raises(EvaluationError, match=r"no row could be scored; LMUnavailableError.*503"),
     ):
         await Evaluate(rows("a", "b"), "exact_match")(ECHO)
 

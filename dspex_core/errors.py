@@ -38,7 +38,8 @@ DSPExError
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class DSPExError(Exception):
@@ -228,7 +229,16 @@ class MetricError(DSPExError):
 
 
 class EvaluationError(DSPExError):
-    """An evaluation cannot give a score; names the first rows that failed and why."""
+    """An evaluation cannot give a score; names the first rows that failed and why.
+
+    Args:
+        message: Why, and what to do.
+        rows: Results of the rows that were finished, in their order, as many as are kept; see `RowResult`.
+    """
+
+    def __init__(self, message: str, *, rows: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
 
 
 class TrustError(DSPExError):

@@ -3,8 +3,8 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, InputError
-from dspex_core.evaluate._rows import Callee, RowResult, score_rows
+from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, InputError, LMError
+from dspex_core.evaluate._rows import Callee, RowResult, describe, score_rows
 from dspex_core.metrics import resolve_metric
 from dspex_core.record import Example, require_inputs
 from dspex_core.seam import MetricLike, percent
@@ -13,6 +13,9 @@ from dspex_core.usage import Usage
 DEFAULT_CONCURRENCY = 64
 ROWS_KEPT_OF_A_STREAM = 1_000
 """Row results that are kept of rows that are read as they are needed, where nothing else is said."""
+
+
+_ROWS_BEFORE_A_SHARE = 100
 
 
 class EvaluationResult:
@@ -88,7 +91,8 @@ class Evaluate:
         devset: Examples that know their inputs.
         metric: A function, a built-in metric's name, or "package.module:function".
         concurrency: Rows in flight at once.
-        max_errors: Stop with an error once more rows than this have failed; None never stops.
+        max_errors: Stop with an error once more rows than this have failed: a count, or a share below 1, of all rows of
+            a list, and else of those done once there are a hundred. None never stops. The error has the finished rows.
         keep_rows: How many row results are kept, with their predictions, the first ones; by default all of a list,
             and 1,000 of anything else. Scores are kept of all.
         on_row: Called with every row's result when it is done, for instance to write it somewhere.
@@ -96,7 +100,7 @@ class Evaluate:
     Raises:
         DatasetError: If there are no rows, or one does not know its inputs; of an iterable that is no list, when it is
             read.
-        ConfigurationError: If `concurrency` is below 1 or `keep_rows` below 0, or `devset` is a file's name.
+        ConfigurationError: If `concurrency` is below 1, `keep_rows` or `max_errors` below 0, or `devset` a file's name.
         UnknownNameError: If no built-in metric has that name.
     """
 
@@ -106,7 +110,7 @@ class Evaluate:
         metric: MetricLike,
         *,
         concurrency: int = DEFAULT_CONCURRENCY,
-        max_errors: int | None = None,
+        max_errors: float | None = None,
         keep_rows: int | None = None,
         on_row: Callable[[RowResult], None] | None = None,
     ) -> None:
@@ -115,6 +119,8 @@ class Evaluate:
             raise ConfigurationError(f"Evaluate: concurrency is {concurrency}, but a row must be in flight at least")
         if keep_rows is not None and keep_rows < 0:
             raise ConfigurationError(f"Evaluate: keep_rows is {keep_rows}; give 0 or more")
+        if max_errors is not None and max_errors < 0:
+            raise ConfigurationError(f"Evaluate: max_errors is {max_errors}; give a count, a share below 1, or None")
         self.metric = resolve_metric(metric)
         self.concurrency = concurrency
         self.max_errors = max_errors
@@ -125,9 +131,10 @@ class Evaluate:
         """Run and score every row.
 
         Raises:
-            EvaluationError: If more than `max_errors` rows failed, or none could be scored.
+            EvaluationError: If more than `max_errors` rows failed, none could be scored, or the key or the model was
+                refused after some rows were done; `rows` has those.
             ConfigurationError: If there is no LM or no key.
-            LMError: If the key or the model was refused.
+            LMError: If the key or the model was refused before any row was done.
             MetricError: If the metric raised or returned no score.
             DatasetError: If a row that is read now cannot be used, or there are none.
         """
@@ -143,24 +150,39 @@ class Evaluate:
             found.add(result)
             if self.on_row is not None:
                 self.on_row(result)
-            if result.error is not None and self.max_errors is not None and found.failed > self.max_errors:
+            if result.error is not None and self._are_too_many(found):
                 raise EvaluationError(
                     f"{found.failed} rows failed, more than max_errors={self.max_errors}; "
                     f"the last was row {result.row}: {result.error}"
                 )
 
-        await score_rows(
-            program,
-            enumerate(self.devset if isinstance(self.devset, Sequence) else _read(self.devset)),
-            self.metric,
-            concurrency=min(self.concurrency, len(self.devset))
-            if isinstance(self.devset, Sequence)
-            else self.concurrency,
-            on_outage="record",
-            on_row=take,
-        )
-        found.finish()
+        try:
+            await score_rows(
+                program, enumerate(devset), self.metric, concurrency=concurrency, on_outage="record", on_row=take
+            )
+            found.finish()
+        except (EvaluationError, LMError) as error:
+            rows = sorted(found.rows, key=lambda result: result.row)
+            if isinstance(error, LMError) and not rows:
+                raise
+            raise EvaluationError(_stopped(error, len(rows)), rows=rows) from error
         return found
+
+    def _are_too_many(self, found: EvaluationResult) -> bool:
+        most = self.max_errors
+        if most is None:
+            return False
+        if not 0 < most < 1:
+            return found.failed > most
+        if isinstance(self.devset, Sequence):
+            return found.failed > most * len(self.devset)
+        return len(found.scores) >= _ROWS_BEFORE_A_SHARE and found.failed > most * len(found.scores)
+
+
+def _stopped(error: EvaluationError | LMError, rows: int) -> str:
+    if isinstance(error, EvaluationError):
+        return str(error)
+    return f"stopped after {rows} rows, whose results this error has: {describe(error)}"
 
 
 def _checked(devset: Iterable[Example]) -> Iterable[Example]:

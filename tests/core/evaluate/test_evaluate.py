@@ -167,6 +167,41 @@ async def test_as_many_failures_as_max_errors_are_borne():
     assert (result.score, len(result.errors)) == (0.0, 2)
 
 
+async def test_a_share_of_failures_may_be_borne_too():
+    async def failing(text):
+        if text in "ab":
+            raise ValueError(text)
+        return Prediction(team=text.upper())
+
+    four = Evaluate(rows(*"abcd"), "exact_match", max_errors=0.5)
+    assert (await four(failing)).failed == 2
+    with pytest.raises(EvaluationError, match=r"2 rows failed.* max_errors=0.4"):
+        await Evaluate(rows(*"abcd"), "exact_match", max_errors=0.4, concurrency=1)(failing)
+    with pytest.raises(ConfigurationError, match="max_errors"):
+        Evaluate(rows("a"), "exact_match", max_errors=-1)
+
+
+async def test_a_share_of_rows_that_are_read_as_needed_is_looked_at_from_the_hundredth_on():
+    async def failing(text):
+        raise ValueError(text)
+
+    endless = (rows("a")[0] for _ in iter(int, 1))
+    with pytest.raises(EvaluationError, match="100 rows failed") as caught:
+        await Evaluate(endless, "exact_match", max_errors=0.2, concurrency=1)(failing)
+    assert len(caught.value.rows) == 100
+
+
+async def test_rows_that_were_finished_come_with_the_error_that_ended_the_evaluation(start_model):
+    def answer(messages):
+        text = asked(messages)["text"]
+        return refuse(401) if text == "c" else written(team=text.upper())
+
+    with using(lm=lm_of(start_model(answer))), pytest.raises(EvaluationError, match="LMAuthenticationError") as caught:
+        await Evaluate(rows(*"abcd"), "exact_match", concurrency=1)(ECHO)
+    assert [(row.row, row.score) for row in caught.value.rows] == [(0, 1.0), (1, 1.0)]
+    assert isinstance(caught.value.__cause__, LMAuthenticationError)
+
+
 async def echo(text):
     return Prediction(team=text.upper())
 

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from dspex import settings
+from dspex.cli._cache import describe
 from dspex.cli._shell import FAILED, tell, tell_json
 from dspex.client import Client
 from dspex.devserver import configured_server, running_dev_server
 from dspex_core.artifacts import ArtifactStore
 from dspex_core.errors import DSPExError
 from dspex_core.home import home
-from dspex_core.lm import BreakerReport, broken_models
+from dspex_core.lm import BreakerReport, ResponseCache, broken_models
 
 _PACKAGES = ("temporalio", "pydantic", "openai", "diskcache", "obstore", "structlog")
 
@@ -41,6 +42,7 @@ async def examine(*, as_json: bool) -> None:
         _python(),
         *_packages(),
         _home(),
+        _cache(),
         await _artifacts(),
         _temporal_command(),
         *await _server(),
@@ -83,6 +85,14 @@ def _home() -> Finding:
         return Finding("DSPEX_HOME", ok=True, found=str(home()))
     except DSPExError as error:
         return Finding("DSPEX_HOME", ok=False, found=str(error))
+
+
+def _cache() -> Finding:
+    try:
+        stats = ResponseCache().stats()
+    except DSPExError as error:
+        return Finding("answer cache", ok=False, found=str(error))
+    return Finding("answer cache", ok=stats.usable, found=describe(stats))
 
 
 async def _artifacts() -> Finding:

@@ -10,10 +10,12 @@ from dspex_core.lm._inspect import inspect_history
 from dspex_core.lm._lm import LM
 from dspex_core.lm._prices import cost_usd
 from dspex_core.lm._retrying import retrying
+from dspex_core.lm._store import CacheStats
 
 __all__ = [
     "LM",
     "BreakerReport",
+    "CacheStats",
     "DiskStore",
     "LMCall",
     "OpenAIEndpoint",

@@ -1,13 +1,21 @@
 import hashlib
 import json
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from dspex_core.errors import DatasetError
 from dspex_core.home import home
 from dspex_core.lm._disk import DiskStore
+from dspex_core.lm._flights import Flights, MachineLocks
+from dspex_core.lm._redis import RedisStore
+from dspex_core.lm._store import CacheStats, Store, cache_address
 from dspex_core.seam import LMConfig, LMRequest, LMResponse, Message
+
+_PAGE = 500
 
 
 def cache_key(config: LMConfig, request: LMRequest, *, endpoint: str) -> str:
@@ -32,36 +40,129 @@ def _content(message: Message) -> Any:
 
 
 class CachedAnswer(BaseModel):
-    """An answer on disk, and the name of the work that paid for it; see `Payer`."""
+    """An answer that is kept, and the name of the work that paid for it; see `Payer`."""
 
     response: LMResponse
     paid_by: str = ""
 
 
 class ResponseCache:
-    """Answers on disk, shared by all processes of this machine. One that fails is no cache: it warns and is skipped.
+    """Answers that are kept: on disk, shared by all processes of this machine, or on a Redis server, shared by a fleet.
+
+    Every reader gets an answer of its own. A cache that fails is no cache: it warns and is skipped.
 
     Args:
-        folder: Where it lies; by default "cache" in DSPEX_HOME.
+        folder: Where it lies on disk. By default the server that DSPEX_CACHE names, or else "cache" in DSPEX_HOME.
+
+    Raises:
+        ConfigurationError: If DSPEX_CACHE or DSPEX_CACHE_LIMIT cannot be understood.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._disk = DiskStore(folder or home() / "cache")
+        address = cache_address() if folder is None else None
+        self._store: Store = RedisStore(address) if address else DiskStore(folder or home() / "cache")
+        self._flights, self._locks = _shared(home() / "calls.lock")
 
     def __len__(self) -> int:
-        return len(self._disk)
+        return self.stats().entries
 
-    def get(self, key: str) -> CachedAnswer | None:
+    async def get(self, key: str) -> CachedAnswer | None:
         """The answer kept under a key, or None."""
-        stored = self._disk.get(key)
+        stored = await self._store.fetch(key)
         if stored is None:
             return None
         try:
-            return CachedAnswer.model_validate_json(cast("str", stored))
+            return CachedAnswer.model_validate_json(cast("str | bytes", stored))
         except ValidationError as error:
-            self._disk.warn(error)
+            self._store.warn(error)
             return None
 
     async def put(self, key: str, answer: CachedAnswer) -> None:
-        """Keep an answer. It is on disk when this returns."""
-        await self._disk.put({key: answer.model_dump_json()})
+        """Keep an answer. It is safe when this returns."""
+        await self._store.put({key: answer.model_dump_json()})
+
+    async def once(
+        self, key: str, ask: Callable[[], Awaitable[CachedAnswer]], *, asker: Hashable
+    ) -> tuple[CachedAnswer, bool]:
+        """The answer to a call that is not known yet, and whether it was asked for here.
+
+        Equal calls that other tasks, threads or processes of this machine make at the same time are sent once: one asks
+        and keeps the answer before anybody uses it; the others wait for it.
+
+        Args:
+            key: Where the answer will be kept.
+            ask: Makes the call.
+            asker: Who may share a failure within this process: a rejected key is no news for the owner of another.
+
+        Raises:
+            LMError: As `ask` does.
+        """
+
+        async def alone() -> tuple[CachedAnswer, bool]:
+            await self._locks.take(key)
+            try:
+                # Another process may have asked since the cache was looked at.
+                known = await self.get(key)
+                if known is not None:
+                    return known, False
+                answer = await ask()
+                await self.put(key, answer)
+                return answer, True
+            finally:
+                self._locks.give_back(key)
+
+        (answer, fresh), mine = await self._flights.once((key, asker), alone)
+        return (answer, fresh) if mine else (answer.model_copy(deep=True), False)
+
+    def stats(self) -> CacheStats:
+        """What it holds."""
+        return self._store.stats()
+
+    def clear(self) -> int:
+        """Forget all answers; gives how many there were."""
+        return self._store.clear()
+
+    def export(self) -> Iterator[str]:
+        """Every answer as a line of JSON, for `load`."""
+        for key, stored in self._store.items():
+            try:
+                answer = CachedAnswer.model_validate_json(cast("str | bytes", stored))
+            except ValidationError as error:
+                self._store.warn(error)
+            else:
+                yield _Line(key=key, answer=answer).model_dump_json()
+
+    def load(self, lines: Iterable[str]) -> int:
+        """Take in answers that `export` wrote; those that are known already stay as they are.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            DatasetError: If a line is no answer; names it. Lines before it may have been taken in.
+        """
+        added, page = 0, dict[str, str]()
+        for number, text in enumerate(lines, start=1):
+            if not text.strip():
+                continue
+            try:
+                line = _Line.model_validate_json(text)
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                raise DatasetError(f"line {number} is no cached answer: {first['msg']}") from None
+            page[line.key] = line.answer.model_dump_json()
+            if len(page) == _PAGE:
+                added += self._store.add(page)
+                page = {}
+        return added + (self._store.add(page) if page else 0)
+
+
+class _Line(BaseModel):
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+    answer: CachedAnswer
+
+
+@cache
+def _shared(file: Path) -> tuple[Flights[tuple[CachedAnswer, bool]], MachineLocks]:
+    """What all caches of this process share."""
+    return Flights(), MachineLocks(file)

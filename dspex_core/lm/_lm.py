@@ -2,10 +2,10 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
-from typing import Any, Self, TextIO
+from dataclasses import dataclass
+from typing import Any, Self, TextIO, TypeVar
 
 from dspex_core.errors import LMTimeoutError
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
@@ -20,13 +20,14 @@ from dspex_core.lm._retrying import retrying
 from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_caller, current_payer
 from dspex_core.usage import Usage
 
+_T = TypeVar("_T")
+
 
 @dataclass
 class _OnLoop:
-    """What belongs to one event loop: connections, and the calls others may join."""
+    """What belongs to one event loop: connections."""
 
     provider: OpenAIProvider
-    under_way: dict[str, asyncio.Future[LMResponse]] = field(default_factory=dict[str, "asyncio.Future[LMResponse]"])
 
 
 class LM:
@@ -85,20 +86,9 @@ class LM:
                 evaluation waits instead.
             LMError: If no good answer came after all retries that make sense.
         """
-        here = await self._on_this_loop()
-        if not self.config.cache:
-            return await self._ask(here, request)
-        key = cache_key(self.config, request, endpoint=self.endpoint)
-        cache = self._open_cache()
-        known = cache.get(key)
-        payer = current_payer()
-        if known is not None:
-            booked = payer is not None and payer.books(key, paid_by=known.paid_by)
-            return known.response if booked else _for_free(known.response)
-        joined = here.under_way.get(key)
-        if joined is not None:
-            return _for_free(await asyncio.shield(joined))
-        return await self._ask_once(here, request, key, cache)
+        if self.config.deadline_seconds is None:
+            return await self._generate(request)
+        return await self._in_time(self._generate(request))
 
     @remembered_stream
     async def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
@@ -116,14 +106,13 @@ class LM:
         """
         here = await self._on_this_loop()
         key = cache_key(self.config, request, endpoint=self.endpoint) if self.config.cache else None
-        known = self._open_cache().get(key) if key else None
+        known = await self._open_cache().get(key) if key else None
         payer = current_payer()
         if key and known is not None:
             yield known.response.text
-            booked = payer is not None and payer.books(key, paid_by=known.paid_by)
-            yield known.response if booked else _for_free(known.response)
+            yield _known(known, key)
             return
-        first, pieces, held = await self._begin(here, request)
+        first, pieces, held = await self._in_time(self._begin(here, request))
         async with held:
             yield first
             async for piece in pieces:
@@ -157,33 +146,33 @@ class LM:
         # Programs are copied often, and one that holds an LM means this one, with its connections.
         return self
 
-    async def _ask_once(self, here: _OnLoop, request: LMRequest, key: str, cache: ResponseCache) -> LMResponse:
-        payer = current_payer()
-
-        async def ask() -> LMResponse:
-            response = await self._ask(here, request)
-            await cache.put(key, CachedAnswer(response=response, paid_by=payer.name if payer else ""))
-            if payer is not None:
-                payer.books(key, paid_by=payer.name)
-            return response
-
-        # A task of its own: if who asked first is cancelled, those who joined still get the answer.
-        task = asyncio.ensure_future(ask())
-        here.under_way[key] = task
-        task.add_done_callback(lambda _: here.under_way.pop(key, None))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            raise
-
-    async def _ask(self, here: _OnLoop, request: LMRequest) -> LMResponse:
-        deadline = self.config.deadline_seconds
-        if deadline is None:
+    async def _generate(self, request: LMRequest) -> LMResponse:
+        here = await self._on_this_loop()
+        if not self.config.cache:
             return await self._attempts(here, request)
+        key = cache_key(self.config, request, endpoint=self.endpoint)
+        cache, payer = self._open_cache(), current_payer()
+        known = await cache.get(key)
+        if known is not None:
+            return _known(known, key)
+
+        async def ask() -> CachedAnswer:
+            return CachedAnswer(
+                response=await self._attempts(here, request), paid_by=payer.name if payer is not None else ""
+            )
+
+        answer, asked = await cache.once(key, ask, asker=self._api_key)
+        if not asked:
+            return _known(answer, key)
+        if payer is not None:
+            payer.books(key, paid_by=payer.name)
+        return answer.response
+
+    async def _in_time(self, answer: Coroutine[Any, Any, _T]) -> _T:
+        deadline = self.config.deadline_seconds
         try:
             async with asyncio.timeout(deadline):
-                return await self._attempts(here, request)
+                return await answer
         except TimeoutError:
             raise LMTimeoutError(
                 f"{self.config.model}: no answer within the deadline of {deadline:g} s, retries and queueing included",
@@ -256,5 +245,9 @@ class LM:
         return self._cache
 
 
-def _for_free(response: LMResponse) -> LMResponse:
-    return response.model_copy(update={"usage": Usage(cached_calls=1)})
+def _known(answer: CachedAnswer, key: str) -> LMResponse:
+    """An answer that is known already: free, unless the work that asks is the one that paid for it."""
+    payer = current_payer()
+    if payer is not None and payer.books(key, paid_by=answer.paid_by):
+        return answer.response
+    return answer.response.model_copy(update={"usage": Usage(cached_calls=1)})

@@ -24,8 +24,20 @@ def own_home(tmp_path, monkeypatch):
 @pytest.fixture
 def start_provider(background):
     """Starts fake providers with the settings given. They live on a loop of their own: a test may block its own."""
+
+    def started(**settings):
+        provider = stack.enter_context(background.running(FakeProvider(**settings)))
+        count = provider.stats
+
+        async def counted():
+            return count()
+
+        # Counted on its own loop: seen from another thread, an answer may be out before it is counted.
+        provider.stats = lambda: background.call(counted())
+        return provider
+
     with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(background.running(FakeProvider(**settings)))
+        yield started
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ async def test_a_broken_cache_is_passed_over_with_a_warning(provider, monkeypatc
 async def test_answers_that_are_no_text_of_ours_in_the_cache_are_asked_for_again(provider):
     lm = lm_of(provider)
     await lm.generate(request())
-    store = lm._cache._disk._store
+    store = lm._cache._store._store
     for key in store.iterkeys():
         store.set(key, "{}")
     assert (await lm.generate(request())).usage.lm_calls == 1

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import threading
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from dspex_core.lm._store import CacheStats, Store, cache_address
 from dspex_core.seam import LMConfig, LMRequest, LMResponse, Message
 
 _PAGE = 500
+_sharing = threading.Lock()
 
 
 def cache_key(config: LMConfig, request: LMRequest, *, endpoint: str) -> str:
@@ -61,7 +63,8 @@ class ResponseCache:
     def __init__(self, folder: Path | None = None) -> None:
         address = cache_address() if folder is None else None
         self._store: Store = RedisStore(address) if address else DiskStore(folder or home() / "cache")
-        self._flights, self._locks = _shared(home() / "calls.lock")
+        with _sharing:
+            self._flights, self._locks = _shared(home() / "calls.lock")
 
     def __len__(self) -> int:
         return self.stats().entries

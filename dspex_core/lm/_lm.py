@@ -16,7 +16,7 @@ from dspex_core.lm._history import CALLS_KEPT, LMCall, remembered, remembered_st
 from dspex_core.lm._inspect import print_calls
 from dspex_core.lm._openai import OpenAIProvider
 from dspex_core.lm._pool import Pool, Turn, estimated_tokens, pool_of
-from dspex_core.lm._retrying import retrying
+from dspex_core.lm._retrying import retried
 from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_caller, current_payer
 from dspex_core.usage import Usage
 
@@ -182,13 +182,16 @@ class LM:
 
     async def _attempts(self, here: _OnLoop, request: LMRequest) -> LMResponse:
         turn = self._turn(request, patient=current_caller() is not None)
-        async for attempt in retrying(lambda: turn.queued_seconds):
-            with attempt:
+
+        async def attempt() -> LMResponse:
+            try:
                 # The slot is given back between attempts, so that a call that waits holds up no other.
                 async with turn:
                     return await self._attempt(here, request, turn)
-            turn.patient = True
-        raise AssertionError  # pragma: no cover - the loop returns or raises
+            finally:
+                turn.patient = True
+
+        return await retried(attempt, lambda: turn.queued_seconds)
 
     async def _attempt(self, here: _OnLoop, request: LMRequest, turn: Turn) -> LMResponse:
         async def send(turn: Turn = turn) -> LMResponse:
@@ -220,15 +223,16 @@ class LM:
     ) -> tuple[str | LMResponse, AsyncGenerator[str | LMResponse], AsyncExitStack]:
         """A stream whose first piece has come, that piece, and what ends the stream and gives its slot back."""
         turn = self._turn(request, patient=current_caller() is not None)
-        async for attempt in retrying(lambda: turn.queued_seconds):
-            with attempt:
-                async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(turn)
-                    pieces = await stack.enter_async_context(aclosing(here.provider.stream(request)))
-                    first = await anext(pieces)
-                    return first, pieces, stack.pop_all()
-            turn.patient = True
-        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+        async def begin() -> tuple[str | LMResponse, AsyncGenerator[str | LMResponse], AsyncExitStack]:
+            async with AsyncExitStack() as stack:
+                stack.callback(setattr, turn, "patient", True)  # noqa: FBT003 - setattr's own
+                await stack.enter_async_context(turn)
+                pieces = await stack.enter_async_context(aclosing(here.provider.stream(request)))
+                first = await anext(pieces)
+                return first, pieces, stack.pop_all()
+
+        return await retried(begin, lambda: turn.queued_seconds)
 
     async def _on_this_loop(self) -> _OnLoop:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,11 @@
+from decimal import Decimal
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genai_prices.types import PriceCalculation
+
+_PER = 1_000_000
 
 
 def cost_usd(model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
@@ -9,23 +16,41 @@ def cost_usd(model: str, prompt_tokens: int, completion_tokens: int) -> float | 
         prompt_tokens: Tokens sent.
         completion_tokens: Tokens received.
     """
-    if not _is_priced(model):
+    known, flat = _found(model)
+    if not known:
         return None
-    return _price(model, prompt_tokens, completion_tokens)
+    if flat is not None:
+        return (flat[0] * prompt_tokens + flat[1] * completion_tokens) / _PER
+    price = _price(model, prompt_tokens, completion_tokens)
+    return None if price is None else float(price.total_price)
 
 
 @lru_cache(maxsize=256)
-def _is_priced(model: str) -> bool:
-    # An unknown model is looked up at length, so the answer is remembered.
-    return _price(model, 1, 1) is not None
+def _found(model: str) -> tuple[bool, tuple[float, float] | None]:
+    """Whether a model has a price, and that of a million tokens sent and received if it is the same at all times.
+
+    To look a price up takes as long as a fifth of a call does; one that depends on the hour or on the size of the
+    prompt has to be, all the same.
+    """
+    from genai_prices.types import ModelPrice  # noqa: PLC0415 - as below
+
+    price = _price(model, 1, 1)
+    if price is None:
+        return False, None
+    sent, received = (getattr(price.model_price, f"{way}_mtok", None) for way in ("input", "output"))
+    always = isinstance(price.model.prices, ModelPrice)
+    if always and isinstance(sent, Decimal) and isinstance(received, Decimal):
+        return True, (float(sent), float(received))
+    return True, None
 
 
-def _price(model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
+def _price(model: str, prompt_tokens: int, completion_tokens: int) -> "PriceCalculation | None":
     from genai_prices import Usage, calc_price  # noqa: PLC0415 - holds a large table, needed at the first answer only
 
     provider, _, name = model.partition("/")
     try:
-        usage = Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens)
-        return float(calc_price(usage, name, provider_id=provider).total_price)
+        return calc_price(
+            Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens), name, provider_id=provider
+        )
     except LookupError:
         return None

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import tenacity
 
@@ -7,6 +8,8 @@ from dspex_core.errors import LMError, LMUnavailableError, RetrievalError
 ATTEMPTS = 10
 PATIENCE_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 15.0
+
+_T = TypeVar("_T")
 
 _full_jitter = tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_SECONDS)
 
@@ -28,6 +31,27 @@ def retrying(queued_seconds: Callable[[], float] = lambda: 0.0) -> tenacity.Asyn
         stop=lambda state: state.attempt_number >= ATTEMPTS or patience_ends(state),
         reraise=True,
     )
+
+
+async def retried(attempt: Callable[[], Awaitable[_T]], queued_seconds: Callable[[], float]) -> _T:
+    """The same for one call. That it went well the first time, as most do, costs nothing.
+
+    Args:
+        attempt: Makes the call.
+        queued_seconds: As of `retrying`.
+    """
+    try:
+        return await attempt()
+    except (LMError, RetrievalError) as error:
+        if not _is_retryable(error):
+            raise
+        failures = [error]
+    async for again in retrying(queued_seconds):
+        with again:
+            if failures:
+                raise failures.pop()
+            return await attempt()
+    raise AssertionError  # pragma: no cover - the loop returns or raises
 
 
 def _is_retryable(error: BaseException) -> bool:

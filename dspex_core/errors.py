@@ -43,7 +43,15 @@ from typing import Any
 
 
 class DSPExError(Exception):
-    """Base of all DSPEx errors. Its text says what was wrong, where, and what to do next."""
+    """Base of all DSPEx errors. Its text says what was wrong, where, and what to do next.
+
+        try:
+            prediction = await triage(text="I was charged twice")
+        except DSPExError as error:
+            print(error)
+
+    The module's docstring is the tree of all of them.
+    """
 
 
 class InputError(DSPExError):

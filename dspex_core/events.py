@@ -1,8 +1,8 @@
 """Events: what happens in a run, as small frozen models that anyone in the process may subscribe to.
 
     with events.subscribe() as stream:
-        async for event in stream:
-            ...
+        await triage(text="I was charged twice")
+        print(await anext(aiter(stream)))
 
 Events of runs tell how an optimizer gets on; events of calls tell of every module, model, tool and search, and which
 was called within which. The latter are made only while somebody subscribes to them.

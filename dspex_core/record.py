@@ -134,6 +134,9 @@ def require_inputs(examples: Iterable[Example], *, what: str) -> None:
 class Prediction(Record):
     """What a program answered: its output fields, and what they took.
 
+        prediction = await triage(text="I was charged twice")
+        print(prediction.team, prediction["team"], prediction.usage.lm_calls)
+
     Attributes:
         usage: LM calls, tokens and cost of this prediction.
     """

@@ -4,6 +4,11 @@ from pydantic import BaseModel, ConfigDict
 class Usage(BaseModel):
     """What calls took. Add usages with `+`.
 
+        total = Usage()
+        for row in devset:
+            total += (await triage(**row.inputs())).usage
+        print(total.lm_calls, total.cost_usd)
+
     Attributes:
         lm_calls: Calls that a provider answered.
         cached_calls: Calls answered from the cache, for free.

@@ -45,7 +45,16 @@ class RunSummary:
 
 
 class Client:
-    """Starts and finds durable runs. Made by `Client.connect` or `Client.dev`; close it, or use `async with`."""
+    """Starts and finds durable runs.
+
+        async with await Client.connect() as client:
+            optimizer = BootstrapFewShot(metric="exact_match")
+            run = await client.compile(program, optimizer=optimizer, trainset=trainset, valset=valset, lm=lm)
+            result = await run.result()
+            print(result.baseline_score, "->", result.score)
+
+    Made by `Client.connect` or `Client.dev`; close it, or use `async with`.
+    """
 
     def __init__(self, connection: Connection, plugin: DSPExPlugin, task_queue: str) -> None:
         self._connection = connection

@@ -59,6 +59,10 @@ class Connection:
 class Run:
     """A durable compile: watch it, wait for it, read its result; it goes on whether anyone does or not.
 
+        run = client.get_run("triage-1")
+        result = await run.result()
+        result.program.save("triage.json")
+
     Attributes:
         id: Its id, by which any process can find it again.
         web_ui: Its page in Temporal's Web UI, or None if the server's is not known.

@@ -22,6 +22,9 @@ _STATUSES: dict[WorkflowExecutionStatus, Status] = {
 class RunStatus(BaseModel):
     """Where a durable run stands.
 
+        status = await client.get_run("triage-1").status()
+        print(status.status, status.score, status.seconds)
+
     Attributes:
         id: The run's id, which is its workflow's.
         status: What it is doing, in a word.

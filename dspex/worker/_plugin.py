@@ -20,7 +20,7 @@ PASSED_THROUGH = ("dspex_core", "pydantic", "pydantic_core", "annotated_types")
 class DSPExPlugin(SimplePlugin):
     """Everything DSPEx needs of a Temporal worker, in one line.
 
-        worker = Worker(client, task_queue="mine", plugins=[DSPExPlugin(trust=["my_app"])], …)
+        worker = Worker(temporal, task_queue="mine", plugins=[DSPExPlugin(trust=["my_app"])])
 
     On a client it makes payloads readable, and works for every worker made with that client; one given to the worker
     itself wins over it.

@@ -21,7 +21,7 @@ class TwoStepAdapter(Adapter):
     """Lets a model answer freely, and a second one read the outputs from what it said.
 
         adapter = TwoStepAdapter(LM("openai/gpt-4o-mini"))
-        with using(lm=LM("openai/o3"), adapter=adapter):
+        with using(lm=LM("openai/o3", temperature=1.0), adapter=adapter):
             prediction = await Predict("question -> answer: int")(question="How many primes are below 100?")
 
     For models that reason better than they keep to a format. The second call's prompt and correction are those of the

@@ -21,6 +21,11 @@ _ROWS_BEFORE_A_SHARE = 100
 class EvaluationResult:
     """What an `Evaluate` found.
 
+        result = await Evaluate(devset, "exact_match")(program)
+        print(result.score, result.usage.cost_usd)
+        for row in result.errors:
+            print(row.row, row.error)
+
     Attributes:
         score: Mean score in percent, 0 to 100, over the rows that have one.
         rows: Results in the order of the rows: of all, or of the first ones if not all are kept.

@@ -45,14 +45,14 @@ _Part = TypeVar("_Part", bound="Module")
 class Module:
     """A step of a program, or several: subclass it, build parts in `__init__`, and use them in `forward`.
 
-    class Answer(Module):
-        def __init__(self):
-            self.search = Predict("question -> query")
-            self.answer = ChainOfThought("question, query -> answer")
+        class Answer(Module):
+            def __init__(self):
+                self.search = Predict("question -> query")
+                self.answer = ChainOfThought("question, query -> answer")
 
-        async def forward(self, question):
-            found = await self.search(question=question)
-            return await self.answer(question=question, query=found.query)
+            async def forward(self, question):
+                found = await self.search(question=question)
+                return await self.answer(question=question, query=found.query)
 
     `forward` may be an ordinary `def`, too: it then runs in a thread, where it may block, and calls its parts with
     `.run(…)` instead of awaiting them.

@@ -25,6 +25,10 @@ from dspex_core.signature import OutputField, Signature, signature_of
 class Predict(Module):
     """One question to a model: a signature's inputs in, its outputs out.
 
+        triage = Predict("text -> team: Literal['billing', 'bug']")
+        prediction = await triage(text="I was charged twice")
+        print(prediction.team, prediction.usage.cost_usd)
+
     Args:
         signature: A Signature class, or a string such as "question -> answer".
 
@@ -167,6 +171,10 @@ class _Asked:
 
 class ChainOfThought(Module):
     """Predict that reasons first: the answer has a `reasoning` before the signature's own outputs.
+
+        answer = ChainOfThought("question -> answer")
+        prediction = await answer(question="What is the capital of Belgium?")
+        print(prediction.reasoning, prediction.answer)
 
     Args:
         signature: A Signature class, or a string such as "question -> answer".

@@ -16,6 +16,10 @@ BUFFERED_PIECES = 16
 class StreamedPiece:
     """A piece of an output field's text, as it arrived.
 
+        async for piece in program.stream(text="I was charged twice"):
+            if isinstance(piece, StreamedPiece):
+                print(piece.field, piece.text)
+
     Attributes:
         predictor: Which predictor of the program it is from, as in `named_predictors`; "self" if the program is one,
             and "" for one that the program made on the way.

@@ -33,6 +33,18 @@ LMOption = Annotated[LMConfig | None, BeforeValidator(_configuration)]
 class Optimizer(BaseModel):
     """Finds the state of a program that scores best. Its fields are its options.
 
+        class FirstRow(Optimizer):
+            name = "first_row"
+
+            async def search(self, search):
+                demos = await search.labeled_demos([0])
+                state = search.student.get_state()
+                state = state.with_demos(dict.fromkeys(state.predictors, demos))
+                await search.evaluate(state, "the first row as a demo")
+                return state
+
+        best = await FirstRow(metric="exact_match").compile(program, trainset=trainset, valset=valset)
+
     A subclass defines `search`, deterministic given its inputs and `seed`: randomness comes from its own
     `random.Random`, everything else from the `Search` it is given.
 

@@ -18,6 +18,10 @@ MOST_REQUESTS = 200
 class BootstrapFewShot(Optimizer):
     """Lets a teacher solve training rows and shows its successful runs as demos, filled up with labeled rows.
 
+        optimizer = BootstrapFewShot(metric="exact_match", max_bootstrapped_demos=2)
+        best = await optimizer.compile(program, trainset=trainset, valset=valset)
+        best.program.save("triage.json")
+
     Attributes:
         metric_threshold: Least score of a run worth showing; None accepts whatever the metric finds truthy.
         max_bootstrapped_demos: Most demos from the teacher's runs, per predictor.

@@ -12,6 +12,8 @@ from dspex_core.seam import ProgramState
 class LabeledFewShot(Optimizer):
     """Shows training rows as demos, without running anything. Source: DSPy's optimizer of that name.
 
+        best = await LabeledFewShot(k=8, metric="exact_match").compile(program, trainset=trainset, valset=valset)
+
     Attributes:
         k: Demos a predictor gets.
         sample: Whether they are drawn at random; otherwise the first `k` rows.

@@ -16,6 +16,9 @@ SEEDS_APART = 1_000
 class BootstrapFewShotWithRandomSearch(Optimizer):
     """Bootstraps many sets of demos, each from another order of the training rows, and keeps the best.
 
+        optimizer = BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=4)
+        best = await optimizer.compile(program, trainset=trainset, valset=valset)
+
     The sets are: no demos, labeled rows alone, a bootstrap on the rows in their order, and `num_candidate_programs`
     bootstraps on shuffled rows, each of a random size. They are made and scored side by side.
 

@@ -19,6 +19,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 def optimizer_named(name: str) -> type[Optimizer]:
     """The optimizer of that name.
 
+        optimizer = optimizer_named("bootstrap_few_shot").from_options({"metric": "exact_match", "max_rounds": 2})
+
     Raises:
         UnknownNameError: If there is none.
     """

@@ -37,6 +37,11 @@ T = TypeVar("T")
 class Candidate(BaseModel):
     """A state that was scored. Two that differ only in what scoring took, as after a second run, are equal.
 
+        best = await LabeledFewShot(metric="exact_match").compile(program, trainset=trainset, valset=valset)
+        for candidate in best.candidates:
+            print(candidate.index, candidate.label, candidate.score)
+        other = program.with_state(best.candidates[0].state)
+
     Attributes:
         index: Its place in the order of the search; 0 is the program as it was given.
         label: How it came to be.
@@ -71,6 +76,15 @@ class Candidate(BaseModel):
 class Proposal:
     """A state to score.
 
+        class Zeroshot(Optimizer):
+            name = "zeroshot"
+
+            async def search(self, search):
+                state = search.student.get_state()
+                bare = state.with_demos(dict.fromkeys(state.predictors, ()))
+                await search.evaluate_all([Proposal(bare, "no demos"), Proposal(state, "as given")], phase="comparing")
+                return state
+
     Attributes:
         state: Instructions and demos.
         label: How it came to be.
@@ -87,6 +101,9 @@ class Proposal:
 @dataclass(frozen=True)
 class CompileResult(Generic[P]):
     """What a compile found.
+
+        best = await BootstrapFewShot(metric="exact_match").compile(program, trainset=trainset, valset=valset)
+        print(best.baseline_score, "->", best.score, best.cost)
 
     Attributes:
         program: The program in its best state.
@@ -116,6 +133,14 @@ class _Scored:
 
 class Search(Generic[P]):
     """One compile under way: what an optimizer may ask for, with the books kept.
+
+        class AsItIs(Optimizer):
+            name = "as_it_is"
+
+            async def search(self, search: Search):
+                search.phase("scoring the program once more")
+                await search.evaluate(search.student.get_state(), "again")
+                return search.student.get_state()
 
     What it offers may be asked for side by side (`asyncio.gather`): candidates are numbered in the order in which they
     were asked for, whichever is done first, and a row's score is found out once for each state.

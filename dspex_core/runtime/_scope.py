@@ -17,7 +17,15 @@ from dspex_core.seam import (
 
 
 def configure(*, lm: LM, retriever: Retriever | None = None, adapter: Adapter | None = None) -> None:
-    """Set the process's default LM, retriever and adapter, once, at the start of a program; `using` wins over them."""
+    """Set the process's default LM, retriever and adapter, once, at the start of a program; `using` wins over them.
+
+        configure(lm=LM("openai/gpt-4o-mini"))
+
+    Args:
+        lm: The model that predictors ask.
+        retriever: What `Retrieve` searches.
+        adapter: How predictors that have no adapter of their own write prompts and read answers.
+    """
     set_default_runtime(InProcessRuntime(lm, retriever=retriever))
     set_default_adapter(adapter.config if adapter else None)
 

@@ -7,6 +7,10 @@ from pydantic import BaseModel, ConfigDict
 class Score(BaseModel):
     """A metric's verdict with words for it.
 
+        def right_team(example, prediction, trace=None):
+            right = prediction.team == example.team
+            return Score(value=float(right), feedback="" if right else f"it belongs to {example.team}")
+
     Attributes:
         value: 0.0 (useless) to 1.0 (perfect).
         feedback: What was good or wrong, for optimizers that read it.

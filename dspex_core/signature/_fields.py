@@ -14,6 +14,11 @@ _ROLE = "dspex_role"
 def InputField(*, desc: str = "", **constraints: Any) -> Any:  # noqa: N802 - DSPy's name
     """Declare an input of a signature.
 
+        class Triage(Signature):
+            '''Route a message.'''
+            text: str = InputField(desc="the message", max_length=2000)
+            team: str = OutputField()
+
     Args:
         desc: What the field holds, as told to the model.
         **constraints: Any keyword of `pydantic.Field`, such as `max_length` or `ge`.
@@ -26,6 +31,11 @@ def InputField(*, desc: str = "", **constraints: Any) -> Any:  # noqa: N802 - DS
 
 def OutputField(*, desc: str = "", **constraints: Any) -> Any:  # noqa: N802 - DSPy's name
     """Declare an output of a signature. Constraints are enforced on the answer.
+
+        class Rate(Signature):
+            '''Say how angry a message is.'''
+            text: str = InputField()
+            anger: int = OutputField(desc="0 is calm", ge=0, le=10)
 
     Args:
         desc: What the field holds, as told to the model.

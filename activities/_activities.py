@@ -17,17 +17,20 @@ from dspex_core.requests import (
     GENERATE,
     READ_ROWS,
     RETRIEVE,
+    RUN_CODE,
     RUN_PROGRAM,
     SUGGEST,
     TRACE_ROWS,
     CallTool,
     ChunkEvaluation,
+    CodeAnswer,
     EvaluateChunk,
     Generate,
     ProgramAnswer,
     ProgramOutline,
     ReadRows,
     Rows,
+    RunCode,
     RunProgram,
     Search,
     SearchAnswer,
@@ -38,6 +41,7 @@ from dspex_core.requests import (
 from dspex_core.retrieval import Retrievers
 from dspex_core.runtime import InProcessRuntime
 from dspex_core.seam import (
+    CodeCell,
     LMConfig,
     LMResponse,
     RetrieveRequest,
@@ -155,8 +159,7 @@ class Activities:
     @activity.defn(name=CALL_TOOL)
     async def call_tool(self, request: CallTool) -> ToolResult:
         """Call a tool. After a crash it is called again, with the same idempotency key."""
-        info = activity.info()
-        key = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
+        key = _idempotency_key()
 
         async def work() -> ToolResult:
             tool = Tool.from_spec(request.tool).imported(trust=self._trust)
@@ -165,6 +168,23 @@ class Activities:
                     ToolCall(tool=tool, args=request.args, idempotency_key=key)
                 )
             return result.model_copy(update={"usage": meter.usage})
+
+        async with _heartbeats():
+            return await reported(work)
+
+    @activity.defn(name=RUN_CODE)
+    async def run_code(self, request: RunCode) -> CodeAnswer:
+        """Run a model's code. After a crash it is run again, and its tools get the same idempotency keys."""
+        key = _idempotency_key()
+
+        async def work() -> CodeAnswer:
+            tools = tuple(Tool.from_spec(tool).imported(trust=self._trust) for tool in request.tools)
+            before = None if request.session is None else await self._store.get(request.session)
+            cell = CodeCell(code=request.code, tools=tools, session=before, idempotency_key=key)
+            with metered() as meter:
+                result = await self._runtime(request.lm).run_code(cell)
+            after = None if result.session is None else await self._store.put(result.session)
+            return CodeAnswer(text=result.text, failed=result.failed, session=after, usage=meter.usage)
 
         async with _heartbeats():
             return await reported(work)
@@ -222,6 +242,12 @@ class Activities:
         if config not in self._lms:
             self._lms[config] = LM.from_config(config)
         return self._lms[config]
+
+
+def _idempotency_key() -> str:
+    """The same in every try of this activity, and in no other one."""
+    info = activity.info()
+    return f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
 
 
 @asynccontextmanager

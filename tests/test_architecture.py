@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("dspex_core", "workflows", "activities", "dspex")
 IO_ROOMS = {"lm", "runtime", "datasets", "artifacts", "testing", "retrieval", "sandbox", "mcp"}
 IO_LIBRARIES = {
-    "aiohttp", "anthropic", "diskcache", "genai_prices", "http", "httpx", "mcp", "obstore", "openai", "socket",
-    "sqlite3", "subprocess", "temporalio", "tenacity", "urllib",
+    "aiohttp", "anthropic", "diskcache", "genai_prices", "http", "httpx", "mcp", "obstore", "openai", "pydantic_monty",
+    "socket", "sqlite3", "subprocess", "temporalio", "tenacity", "urllib",
 }  # fmt: skip
 ALLOWED = {
     "dspex_core": {"dspex_core"},
@@ -188,7 +188,7 @@ INTERFACE = {
     "dspex_core": [
         "Signature", "InputField", "OutputField", "Example", "Prediction", "Module", "Predict", "ChainOfThought", "LM",
         "Score", "Evaluate", "configure", "using", "events", "Retrieve", "BestOfN", "Refine", "MultiChainComparison",
-        "ReAct", "Pipeline", "Parallel", "KNN", "Tool",
+        "ReAct", "CodeAct", "ProgramOfThought", "Pipeline", "Parallel", "KNN", "Tool",
     ],
     "dspex_core.optimizers": ["LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch"],
     "dspex_core.testing": ["FakeProvider", "FakeProviderProcess"],

@@ -15,13 +15,16 @@ from dspex_core.requests import (
     GENERATE,
     READ_ROWS,
     RETRIEVE,
+    RUN_CODE,
     SUGGEST,
     TRACE_ROWS,
     CallTool,
+    CodeAnswer,
     Generate,
     ProgramOutline,
     ReadRows,
     Rows,
+    RunCode,
     Search,
     SearchAnswer,
     Suggest,
@@ -29,6 +32,8 @@ from dspex_core.requests import (
     TraceRows,
 )
 from dspex_core.seam import (
+    CodeCell,
+    CodeResult,
     Dataset,
     Evaluation,
     LMConfig,
@@ -114,6 +119,24 @@ class WorkflowRuntime:
         result = await self._perform(CALL_TOOL, request, ToolResult, summary=call.tool.name)
         add_usage(result.usage)
         return result
+
+    async def run_code(self, cell: CodeCell) -> CodeResult:
+        """One cell: an activity. A session is the digest of an artifact, so that any worker can go on with it."""
+        answer = await workflow.execute_activity(
+            RUN_CODE,
+            RunCode(
+                code=cell.code,
+                tools=tuple(tool.to_spec() for tool in cell.tools),
+                session=None if cell.session is None else cell.session.decode(),
+                lm=self._lm,
+            ),
+            result_type=CodeAnswer,
+            summary=f"code: {cell.code.strip()[:60]}",
+            **activity_options(),
+        )
+        add_usage(answer.usage)
+        session = None if answer.session is None else answer.session.encode()
+        return CodeResult(text=answer.text, failed=answer.failed, session=session, usage=answer.usage)
 
     async def retrieve(self, request: RetrieveRequest) -> list[Passage]:
         """One search: an activity, whose worker imports the retriever."""

@@ -52,6 +52,7 @@ class DSPExPlugin(SimplePlugin):
             shells.generate,
             shells.retrieve,
             shells.call_tool,
+            shells.run_code,
             shells.run_program,
         ]
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its callables untyped

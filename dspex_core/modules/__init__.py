@@ -2,11 +2,13 @@
 
 from dspex_core.modules._best_of_n import BestOfN
 from dspex_core.modules._build import MODULES, build_program, is_deterministic, module_named
+from dspex_core.modules._code_act import CodeAct
 from dspex_core.modules._module import Module
 from dspex_core.modules._multi_chain_comparison import MultiChainComparison
 from dspex_core.modules._parallel import Parallel
 from dspex_core.modules._pipeline import Pipeline
 from dspex_core.modules._predict import ChainOfThought, Predict
+from dspex_core.modules._program_of_thought import ProgramOfThought
 from dspex_core.modules._react import ReAct
 from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
@@ -16,11 +18,13 @@ __all__ = [
     "MODULES",
     "BestOfN",
     "ChainOfThought",
+    "CodeAct",
     "Module",
     "MultiChainComparison",
     "Parallel",
     "Pipeline",
     "Predict",
+    "ProgramOfThought",
     "ReAct",
     "Refine",
     "Retrieve",

@@ -4,10 +4,12 @@ from typing import Any
 
 from dspex_core.errors import ProgramError, UnknownNameError
 from dspex_core.modules._best_of_n import BestOfN
+from dspex_core.modules._code_act import CodeAct
 from dspex_core.modules._module import Module
 from dspex_core.modules._multi_chain_comparison import MultiChainComparison
 from dspex_core.modules._pipeline import Pipeline
 from dspex_core.modules._predict import ChainOfThought, Predict
+from dspex_core.modules._program_of_thought import ProgramOfThought
 from dspex_core.modules._react import ReAct
 from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
@@ -23,7 +25,9 @@ Build = Callable[[ProgramReference], Module]
 # One line makes a module declarable: it can then be saved, and sent to a worker, without any code of a user's.
 _BUILDERS: dict[str, Callable[[DeclaredProgram, Build], Module]] = {
     "best_of_n": BestOfN.from_declaration,
+    "code_act": lambda declared, _: CodeAct.from_declaration(declared),
     "multi_chain_comparison": lambda declared, _: MultiChainComparison.from_declaration(declared),
+    "program_of_thought": lambda declared, _: ProgramOfThought.from_declaration(declared),
     "react": lambda declared, build: ReAct.from_declaration(declared),  # noqa: ARG005 - it has no parts
     "retrieve": lambda declared, _: Retrieve.from_options(declared.options),
     "pipeline": lambda declared, build: Pipeline([build(part) for part in declared.parts]),
@@ -59,7 +63,7 @@ def build_program(reference: ProgramReference, *, trust: Collection[str] | None,
     """
     if isinstance(reference, DeclaredProgram):
         program = _declared(reference, lambda part: build_program(part, trust=trust, import_tools=import_tools))
-        if import_tools and isinstance(program, ReAct):
+        if import_tools and isinstance(program, (CodeAct, ReAct)):
             program.import_tools(trust)
         if import_tools and isinstance(program, BestOfN):
             program.import_reward(trust)

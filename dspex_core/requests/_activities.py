@@ -20,6 +20,7 @@ CALL_TOOL = "call_tool"
 RUN_PROGRAM = "run_program"
 RETRIEVE = "retrieve"
 SUGGEST = "suggest"
+RUN_CODE = "run_code"
 
 
 class _Value(BaseModel):
@@ -123,6 +124,31 @@ class CallTool(_Value):
     tool: ToolSpec
     args: dict[str, Any]
     lm: LMConfig
+
+
+class RunCode(_Value):
+    """Run a model's code after the cells before it; `lm` is in force if one of its tools asks a model.
+
+    Attributes:
+        code: The source.
+        tools: What it may call.
+        session: Digest of the artifact with what the cell before it left; None for the first one.
+        lm: The model in force.
+    """
+
+    code: str
+    tools: tuple[ToolSpec, ...]
+    session: str | None
+    lm: LMConfig
+
+
+class CodeAnswer(_Value):
+    """What came of a cell: a `CodeResult` whose session is in the artifact store, under this digest."""
+
+    text: str
+    failed: bool
+    session: str | None
+    usage: Usage = Usage()
 
 
 class Search(_Value):

@@ -16,7 +16,10 @@ from dspex_core.references import CodeReference
 from dspex_core.retrieval import Retrievers
 from dspex_core.runtime._telling import end_lm_call, lm_call, told_search, told_tool_call
 from dspex_core.runtime._trace import trace_row, trace_rows
+from dspex_core.sandbox import Sandbox
 from dspex_core.seam import (
+    CodeCell,
+    CodeResult,
     Dataset,
     Evaluation,
     LMConfig,
@@ -133,6 +136,10 @@ class InProcessRuntime:
         with scoped_runtime(self):
             work = call.tool.invoke(call.args, idempotency_key=call.idempotency_key)
             return await (told_tool_call(call, work) if events.watched() else work)
+
+    async def run_code(self, cell: CodeCell) -> CodeResult:
+        """Run code in a process of its own, and its tools here."""
+        return await Sandbox().run(cell, self.call_tool)
 
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a list."""

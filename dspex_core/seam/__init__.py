@@ -2,6 +2,7 @@
 
 from dspex_core.seam._adapter import AdapterConfig, AdapterName
 from dspex_core.seam._calls import ToldCall, plain
+from dspex_core.seam._code import CodeCell, CodeResult
 from dspex_core.seam._context import (
     Payer,
     UsageMeter,
@@ -56,6 +57,8 @@ __all__ = [
     "AdapterConfig",
     "AdapterName",
     "CallableTool",
+    "CodeCell",
+    "CodeResult",
     "ConfiguredLM",
     "Dataset",
     "Evaluation",

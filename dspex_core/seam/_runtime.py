@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 from dspex_core.errors import EvaluationError
 from dspex_core.events import Event
 from dspex_core.record import Example
+from dspex_core.seam._code import CodeCell, CodeResult
 from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse
 from dspex_core.seam._program import Program
 from dspex_core.seam._retrieval import Passage, RetrieveRequest
@@ -174,6 +175,18 @@ class Runtime(Protocol):
 
         Raises:
             TrustError: If the tool's code may not be imported where it is to be called.
+            ProgramError: If there is no such code.
+        """
+        ...
+
+    async def run_code(self, cell: CodeCell) -> CodeResult:
+        """Run Python that a model wrote where it can do no harm. Whatever goes wrong in it is in the result.
+
+        It may be run more than once for one cell; its tools' idempotency keys are the same then.
+
+        Raises:
+            ConfigurationError: If there is no sandbox where it is to be run.
+            TrustError: If a tool's code may not be imported where it is to be called.
             ProgramError: If there is no such code.
         """
         ...

@@ -12,6 +12,7 @@ class ToolResult(BaseModel):
     Attributes:
         text: The result as text, or what went wrong.
         failed: Whether the tool was called wrongly, raised, or took too long.
+        structured: Whether the text is JSON, of a result that was more than text.
         usage: What the models took that the tool asked, where the call was made in another process.
     """
 
@@ -19,6 +20,7 @@ class ToolResult(BaseModel):
 
     text: str
     failed: bool = False
+    structured: bool = False
     usage: Usage = Usage()
 
 
@@ -28,6 +30,11 @@ class CallableTool(Protocol):
     @property
     def name(self) -> str:
         """What models call it."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """JSON schema of its arguments, in their order."""
         ...
 
     def to_spec(self) -> Any:

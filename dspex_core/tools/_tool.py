@@ -175,7 +175,8 @@ class Tool:
         """
         self._at_hand()
         try:
-            return ToolResult(text=redacted(as_text(await self._call(args, idempotency_key=idempotency_key))))
+            value = await self._call(args, idempotency_key=idempotency_key)
+            return ToolResult(text=redacted(as_text(value)), structured=not isinstance(value, str))
         except (ToolError, ToolFailedError) as error:
             return self._failed(as_text(str(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool may raise anything

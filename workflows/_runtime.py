@@ -131,7 +131,7 @@ class WorkflowRuntime:
                 lm=self._lm,
             ),
             result_type=CodeAnswer,
-            summary=f"code: {cell.code.strip()[:60]}",
+            summary=f"code: {' '.join(cell.code.split())[:60]}",
             **activity_options(),
         )
         add_usage(answer.usage)

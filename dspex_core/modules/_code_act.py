@@ -46,7 +46,7 @@ class CodeAct(Module):
         ToolError: If something among the tools cannot be a tool, or two have one name, or one has a name that code
             cannot call it by.
         ProgramError: If the signature has a field of a name that the steps need, or `max_iters` is below 1.
-        ConfigurationError: When called, if there is no sandbox.
+        ConfigurationError: When called, if the sandbox is not installed.
         LMContextLengthError: When called, if not even the beginning of one step fits.
 
     Source: Wang et al. 2024, "Executable Code Actions Elicit Better LLM Agents". Predictors and their fields go by

@@ -42,7 +42,7 @@ class ProgramOfThought(Module):
 
     Raises:
         ProgramError: If the signature has a field of a name that the steps need, or `max_iters` is below 1.
-        ConfigurationError: When called, if there is no sandbox.
+        ConfigurationError: When called, if the sandbox is not installed.
 
     Source: Chen et al. 2022, "Program of Thoughts Prompting: Disentangling Computation from Reasoning for Numerical
     Reasoning Tasks". Predictors and their fields go by DSPy's names, so that states can be exchanged.

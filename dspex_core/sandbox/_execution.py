@@ -157,11 +157,17 @@ class Execution:
 
 
 def load(session: "MontySession", state: bytes) -> bool:
-    """Put what another session held into this one; False if it cannot be read, as after an upgrade of the sandbox."""
-    from pydantic_monty import MontyError  # noqa: PLC0415 - an extra, imported when used
+    """Put what another session held into this one; False if it cannot be read, as after an upgrade of the sandbox.
+
+    Raises:
+        BrokenOffError: If the process died meanwhile.
+    """
+    from pydantic_monty import MontyCrashedError, MontyError  # noqa: PLC0415 - an extra, imported when used
 
     try:
         session.load_session(state)
+    except MontyCrashedError:
+        raise BrokenOffError("crash") from None
     except (MontyError, ValueError):
         return False
     return True

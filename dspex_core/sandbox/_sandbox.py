@@ -27,7 +27,7 @@ class Sandbox:
         limits: How much a cell may take.
 
     Raises:
-        ConfigurationError: When a cell is run, if pydantic-monty is not installed.
+        ConfigurationError: When a cell is run, if pydantic-monty is not installed, or can start no process.
     """
 
     def __init__(self, limits: SandboxLimits | None = None) -> None:
@@ -46,9 +46,9 @@ class Sandbox:
         calls = ToolCalls(cell, call_tool or _invoke, longest_arguments=self.limits.argument_chars)
         execution = Execution(cell.code, printed, calls.names)
         async with worker(self.limits) as held:
-            if cell.session is not None and not await held.do(load, cell.session):
-                return CodeResult(text=LOST, failed=True)
             try:
+                if cell.session is not None and not await held.do(load, cell.session):
+                    return CodeResult(text=LOST, failed=True)
                 finished = await _run(held, execution, calls)
                 return self._told(printed, finished, await held.do(execution.state))
             except BrokenOffError as error:

@@ -50,14 +50,17 @@ async def worker(limits: SandboxLimits) -> AsyncGenerator[Worker]:
     """A fresh process with these limits: whatever another cell did to its own, this one does not see.
 
     Raises:
-        ConfigurationError: If the sandbox is not installed.
+        ConfigurationError: If the sandbox is not installed, or can start no process.
     """
     pool = _pool(limits.seconds + GRACE_SECONDS)
     # Code that is run again after a crash shall do the same again; and waiting serves nobody.
     session = pool.checkout(limits=_as_resources(limits), os_policy={"sleep": "zero", "random_start": {"seed": 0}})
     held = Worker(session)
-    await held.do(lambda session: session.__enter__())
     try:
+        try:
+            await held.do(lambda session: session.__enter__())
+        except RuntimeError as error:
+            raise ConfigurationError(f"the sandbox cannot start a process: {error}") from None
         yield held
     finally:
         await held.close()

@@ -322,10 +322,19 @@ async def test_giving_up_on_a_cell_ends_its_process(run):
 
 
 async def test_without_the_extra_it_is_said_how_to_get_it(run, monkeypatch):
+    # As on a machine where no cell has run yet.
     _worker._pool.cache_clear()
     monkeypatch.setitem(sys.modules, "pydantic_monty", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'dspex\[sandbox\]'"):
         await run("1")
+
+
+async def test_a_process_that_cannot_be_started_is_said(run, monkeypatch):
+    _worker._pool.cache_clear()
+    monkeypatch.setenv("MONTY_BIN", "/nowhere/monty")
+    with pytest.raises(ConfigurationError, match=r"cannot start a process: .*nowhere"):
+        await run("1")
+    _worker._pool.cache_clear()
 
 
 def test_reading_the_room_needs_no_extra():

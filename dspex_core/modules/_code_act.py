@@ -28,7 +28,7 @@ _OWN_FIELDS = ("trajectory", "generated_code", "finished")
 class CodeAct(Module):
     """Acts by writing Python: the model's code calls the tools, until it knows enough to give the outputs.
 
-        agent = CodeAct("question -> answer", tools=[lookup])
+        agent = CodeAct("question -> answer", tools=[search])
         prediction = await agent(question="…")    # prediction.answer, prediction.trajectory
 
     The code runs in a sandbox (`pip install 'dspex[sandbox]'`): no files, no network, no environment, limits on time

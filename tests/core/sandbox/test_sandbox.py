@@ -225,6 +225,7 @@ async def test_code_that_wants_out_gets_an_error_and_the_session_goes_on(code, s
         ("10 ** 10 ** 9", "MemoryError: the code needed more than 32 MiB"),
         ("held = 'x' * 30_000_000\nheld", "MemoryError: the code needed more than 32 MiB"),
         ("while True:\n    print('x' * 1000)", "MemoryError: the code printed more than 100000 characters."),
+        ("print('x' * 200_000)\nkept = 7", "MemoryError: the code printed more than 100000 characters."),
     ],
 )
 async def test_code_beyond_a_limit_is_ended_and_leaves_nothing_behind(code, said, run):

@@ -110,7 +110,7 @@ class Adapter(ABC):
     ) -> tuple[Message, ...]:
         """System message and demos: all of the prompt that does not depend on the inputs.
 
-        A demo that lacks some field says so; one without any input or any output is left out. Complete demos come last,
+        A demo that lacks an output says so; one without any input or any output is left out. Complete demos come last,
         where a model heeds them most.
         """
         layout = self.layout(signature)
@@ -197,7 +197,7 @@ class Adapter(ABC):
         )
 
     def _exchange(self, layout: Layout, values: Mapping[str, Any], *, whole: bool = True) -> tuple[Message, Message]:
-        inputs = [name for name in layout.inputs if whole or name in values]
+        inputs = [name for name in layout.inputs if name in values]
         outputs = [name for name in layout.outputs if whole or name in values]
         return (
             Message(role="user", content=blocks(inputs, values, block=self.block)),

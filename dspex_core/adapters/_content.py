@@ -1,5 +1,5 @@
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ def named(name: str, value: str) -> str:
 def blocks(names: Iterable[str], values: Mapping[str, Any], *, block: Block, closing: str = "") -> Content:
     """Fields with their values, one below the other; images among the values become parts of their own."""
     with shown_images() as images:
-        written = [block(name, NOT_GIVEN if values.get(name) is None else format_value(values[name])) for name in names]
+        written = [block(name, format_value(values[name]) if name in values else NOT_GIVEN) for name in names]
     text = "\n\n".join([*written, closing] if closing else written)
     if not images:
         return text
@@ -56,13 +56,21 @@ def blocks(names: Iterable[str], values: Mapping[str, Any], *, block: Block, clo
 
 
 def as_given(signature: type[Signature], values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Values of fields, with the images and tools that came as JSON made images and tools again.
+    """Values of fields as they are shown.
+
+    Images and tools that came as JSON are images and tools again, and several texts where one is wanted, such as
+    passages, are numbered, as DSPy's prompts do it.
 
     Raises:
-        FieldValueError: If one is none; names the field.
+        FieldValueError: If what should be an image or a tool is none; names the field.
     """
-    names = [name for name in _rich_fields(signature) if values.get(name) is not None]
-    return {**values, **{name: _made(signature, name, values[name]) for name in names}} if names else values
+    rich = {
+        name: _made(signature, name, values[name]) for name in _rich_fields(signature) if values.get(name) is not None
+    }
+    several = {
+        name: _numbered(values[name]) for name in _texts(signature) if isinstance(values.get(name), (list, tuple))
+    }
+    return {**values, **rich, **several} if rich or several else values
 
 
 def _made(signature: type[Signature], name: str, value: Any) -> Any:
@@ -70,6 +78,23 @@ def _made(signature: type[Signature], name: str, value: Any) -> Any:
         return fitted(value, type_adapter(signature, name))
     except ValueError as error:
         raise FieldValueError(f"field {name!r} of {signature.__name__}: {error}") from None
+
+
+def _numbered(texts: Sequence[Any]) -> str:
+    quoted = [_quoted(format_value(text)) for text in texts]
+    return quoted[0] if len(quoted) == 1 else "\n".join(f"[{number}] {text}" for number, text in enumerate(quoted, 1))
+
+
+def _quoted(text: str) -> str:
+    if "\n" not in text and "«" not in text and "»" not in text:
+        return f"«{text}»"
+    indented = "\n    ".join(text.splitlines())
+    return f"«««\n    {indented}\n»»»"
+
+
+@lru_cache(maxsize=4096)
+def _texts(signature: type[Signature]) -> tuple[str, ...]:
+    return tuple(name for name, field in signature.input_fields.items() if field.annotation is str)
 
 
 @lru_cache(maxsize=4096)

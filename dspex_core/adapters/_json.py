@@ -58,7 +58,7 @@ class JSONAdapter(Adapter):
 
     def answer(self, names: Sequence[str], values: Mapping[str, Any]) -> Content:
         """The outputs as a JSON object."""
-        given = {name: NOT_GIVEN if values.get(name) is None else values[name] for name in names}
+        given = {name: values.get(name, NOT_GIVEN) for name in names}
         return json.dumps(to_jsonable_python(given, fallback=str), indent=2, ensure_ascii=False)
 
     def request(self, layout: Layout) -> str:

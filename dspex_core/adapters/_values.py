@@ -21,11 +21,11 @@ _WRITTEN_AS_TEXT = {Decimal, UUID, date, datetime, time, timedelta, bytes}
 
 
 def format_value(value: Any) -> str:
-    """A field's value as a model reads it: text as it is, everything structured as JSON."""
+    """A field's value as a model reads it: lists and records as JSON, anything else as Python prints it."""
     if isinstance(value, str):
         return value
     plain = to_jsonable_python(value, fallback=_described)
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    return json.dumps(plain, ensure_ascii=False) if isinstance(plain, (list, dict)) else str(plain)
 
 
 def _described(value: Any) -> str:

@@ -202,6 +202,28 @@ def test_the_correction_shows_the_answer_and_says_what_is_wrong_with_it():
     assert "'billing' or 'bug'" in request.content
 
 
+def test_values_are_shown_as_dspy_shows_them():
+    signature = signature_of("passages, one, sure: bool, none: str | None, table: dict[str, bool] -> answer")
+    values = {
+        "passages": ["short", "two\nlines", "«quoted»"],
+        "one": ["alone"],
+        "sure": True,
+        "none": None,
+        "table": {"a": True},
+    }
+    text = ADAPTER.question(signature, values)[0].text
+    assert (
+        "[[ ## passages ## ]]\n[1] «short»\n[2] «««\n    two\n    lines\n»»»\n[3] «««\n    «quoted»\n»»»\n\n"
+        "[[ ## one ## ]]\n«alone»\n\n[[ ## sure ## ]]\nTrue\n\n[[ ## none ## ]]\nNone\n\n"
+        '[[ ## table ## ]]\n{"a": true}\n\n'
+    ) in text
+
+
+def test_an_input_that_a_demo_lacks_is_left_out_of_it():
+    asked = ADAPTER.prefix(TRIAGE, "Route it.", ({"text": "b", "team": "billing"},))[1].text
+    assert asked == "[[ ## text ## ]]\nb"
+
+
 PIECES = [f"[[ ## {name} ## ]]" for name in [*Everything.model_fields, "completed"]]
 JUNK = st.text() | st.sampled_from(
     [*PIECES, "\n", "{", "}", "[", "]", "'", '"', "{{}}", "{[]: 1}", "1e999", "```", "\\x"]

@@ -31,6 +31,7 @@ class OpenAIProvider:
             config.model, config.api_base, api_key=api_key, timeout_seconds=config.timeout_seconds, heed=heed
         )
         self._format = FORMATS[0]
+        self._tells_usage = False
 
     async def open(self) -> None:
         """Make the client on the running loop; it is closed with that loop."""
@@ -92,7 +93,9 @@ class OpenAIProvider:
                             yield piece
                 except (TypeError, AttributeError, KeyError, ValueError):
                     raise self._malformed() from None
-        if not finished:
+        # What a stream took comes last; from a server that tells it, one without it is cut off as well.
+        self._tells_usage = self._tells_usage or used is not None
+        if not finished or (used is None and self._tells_usage):
             raise self._endpoint.error(LMConnectionError, "the stream ended before the answer did")
         try:
             yield LMResponse(

@@ -7,11 +7,11 @@ from aiohttp import web
 from model_servers import lm_of
 
 from dspex_core import Evaluate, Example, Predict, Usage, using
-from dspex_core.errors import LMTimeoutError
+from dspex_core.errors import LMError, LMTimeoutError
 from dspex_core.lm import _retrying, broken_models
 from dspex_core.seam import LMRequest, Message, calling
 
-KINDS = ("429", "500", "drop", "malformed", "slow")
+KINDS = ("429", "500", "overloaded", "drop", "malformed", "slow", "cut")
 ECHO = Predict("text -> team")
 
 
@@ -29,7 +29,12 @@ async def whole(lm, asked):
 
 
 async def streamed(lm, asked):
-    return [piece async for piece in lm.stream(asked)][-1]
+    """What has been said cannot be unsaid, so who reads a stream begins it anew when it breaks off."""
+    while True:
+        try:
+            return [piece async for piece in lm.stream(asked)][-1]
+        except LMError as error:
+            assert error.retryable
 
 
 WAYS = {"chat": whole, "chat stream": streamed}

@@ -95,7 +95,7 @@ class Evaluate:
     Args:
         devset: Examples that know their inputs.
         metric: A function, a built-in metric's name, or "package.module:function".
-        concurrency: Rows in flight at once.
+        concurrency: Rows worked on at once; those that wait to be tried again do not count.
         max_errors: Stop with an error once more rows than this have failed: a count, or a share below 1, of all rows of
             a list, and else of those done once there are a hundred. None never stops. The error has the finished rows.
         keep_rows: How many row results are kept, with their predictions, the first ones; by default all of a list,

@@ -1,6 +1,6 @@
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -9,9 +9,11 @@ from dspex_core.errors import ConfigurationError, LMError, LMRequestError, Metri
 from dspex_core.metrics import is_built_in, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
-from dspex_core.seam import Evaluation, Metric, Score, TraceStep, calling, metered
+from dspex_core.seam import Evaluation, Metric, Place, Score, TraceStep, calling, metered
 from dspex_core.synchronous import in_thread
 from dspex_core.usage import Usage
+
+_WAITING_PER_WORKING = 3
 
 FAILURES_KEPT = 5
 """How many failed rows an `Evaluation` quotes."""
@@ -66,7 +68,7 @@ async def evaluate_rows(
         program: What to run.
         rows: Index and example of each row; read as needed.
         metric: What scores a prediction. A synchronous one of the user's runs in a thread.
-        concurrency: Rows in flight at once.
+        concurrency: Rows worked on at once; those that wait to be tried again do not count.
         on_outage: What to do when a model cannot be reached after all retries.
         on_row: Called with each result as it arrives; an error that it raises ends the evaluation.
 
@@ -95,7 +97,9 @@ async def score_rows(
     on_outage: OnOutage,
     on_row: Callable[[RowResult], None],
 ) -> None:
-    """The same, keeping nothing: at most `concurrency` rows are in memory, however many there are.
+    """The same, keeping nothing, so that few rows are in memory, however many there are.
+
+    A row whose call waits to be tried again does not count against `concurrency`: up to three times as many may wait.
 
     Raises:
         LMError: If a model could not be reached and `on_outage` is "raise", or the key or the model was refused. Rows
@@ -106,16 +110,32 @@ async def score_rows(
     """
     source = iter(rows)
     defect: list[Exception] = []
+    places = asyncio.Semaphore(concurrency)
 
     async def work() -> None:
         try:
-            for index, example in _until(source, defect):
-                on_row(await evaluate_row(program, index, example, metric, on_outage=on_outage))
+            more = True
+            while more:
+                async with Place(places, on_left=hire):
+                    more = await work_on_one()
         except Exception as error:  # noqa: BLE001 - raised below, once the rows in flight are done
             defect.append(error)
 
+    async def work_on_one() -> bool:
+        taken = None if defect else next(source, None)
+        if taken is None:
+            return False
+        index, example = taken
+        on_row(await evaluate_row(program, index, example, metric, on_outage=on_outage))
+        return True
+
+    def hire() -> None:
+        if len(workers) < (1 + _WAITING_PER_WORKING) * concurrency:
+            workers.append(group.create_task(work()))
+
     with calling():
-        await _gather(work, concurrency)
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(work()) for _ in range(concurrency)]
     if defect:
         raise defect[0]
 
@@ -214,16 +234,3 @@ def describe(error: BaseException) -> str:
 
 def _may_be_recorded(error: Exception, on_outage: OnOutage) -> bool:
     return on_outage == "record" and isinstance(error, (LMError, RetrievalError)) and error.retryable
-
-
-def _until(source: Iterator[tuple[int, Example]], defect: list[Exception]) -> Iterator[tuple[int, Example]]:
-    for item in source:
-        if defect:
-            return
-        yield item
-
-
-async def _gather(work: Callable[[], Coroutine[Any, Any, None]], concurrency: int) -> None:
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(work())

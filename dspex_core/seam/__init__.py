@@ -37,6 +37,7 @@ from dspex_core.seam._lm import (
     ToolUse,
     configuration_of,
 )
+from dspex_core.seam._places import Place, stepping_aside
 from dspex_core.seam._program import PredictorState, Program, ProgramState
 from dspex_core.seam._retrieval import Passage, Retriever, RetrieveRequest
 from dspex_core.seam._runtime import (
@@ -71,6 +72,7 @@ __all__ = [
     "MetricLike",
     "Passage",
     "Payer",
+    "Place",
     "PredictorState",
     "Program",
     "ProgramState",
@@ -112,4 +114,5 @@ __all__ = [
     "scoped_runtime",
     "set_default_adapter",
     "set_default_runtime",
+    "stepping_aside",
 ]

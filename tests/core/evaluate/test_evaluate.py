@@ -167,6 +167,48 @@ async def test_as_many_failures_as_max_errors_are_borne():
     assert (result.score, len(result.errors)) == (0.0, 2)
 
 
+def refusing_first(model, retry_after):
+    """Every text is refused when it is asked for the first time."""
+
+    def answer(messages):
+        if model[0].conversations.count(messages) == 1:
+            later = {"Retry-After": str(retry_after)}
+            return web.json_response({"error": {"message": "slower"}}, status=429, headers=later)
+        return written(team=asked(messages)["text"].upper())
+
+    return answer
+
+
+async def test_while_a_row_waits_to_be_tried_again_the_next_ones_are_worked_on(start_model):
+    model = []
+    model.append(start_model(refusing_first(model, 0.2)))
+    with using(lm=lm_of(model[0])):
+        result = await Evaluate(rows(*"abcdefgh"), "exact_match", concurrency=1)(ECHO)
+    assert (result.score, [row.row for row in result.rows]) == (100.0, list(range(8)))
+    texts = [asked(messages)["text"] for messages in model[0].conversations]
+    assert texts[:4] == list("abcd"), "three may wait beside the one that is worked on"
+    assert set(texts[4:]) >= set("abcd")
+    assert len(texts) == 16
+
+
+async def test_a_row_that_was_waiting_has_a_place_again_before_it_goes_on(start_model):
+    model = []
+    model.append(start_model(refusing_first(model, 0.01)))
+    working, most = 0, 0
+
+    def metric(example, prediction, trace=None):
+        nonlocal working, most
+        working += 1
+        most = max(most, working)
+        threading.Event().wait(0.02)
+        working -= 1
+        return True
+
+    with using(lm=lm_of(model[0])):
+        await Evaluate(rows(*"abcdefgh"), metric, concurrency=2)(ECHO)
+    assert most <= 2
+
+
 async def test_a_share_of_failures_may_be_borne_too():
     async def failing(text):
         if text in "ab":

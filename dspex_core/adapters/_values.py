@@ -2,6 +2,7 @@
 
 import ast
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -38,11 +39,11 @@ def parse_value(text: str, annotation: Any, validator: TypeAdapter[Any]) -> Any:
     Raises:
         ValueError: If the text does not fit; says how, in one line.
     """
-    first, *others = _readings(text, _without_none(annotation))
+    readings = _readings(text, _without_none(annotation))
     try:
-        return fitted(first, validator)
+        return fitted(next(readings), validator)
     except ValueError as error:
-        for other in others:
+        for other in readings:
             with suppress(ValueError):
                 return fitted(other, validator)
         raise ValueError(str(error)) from None
@@ -69,20 +70,27 @@ def reason_of(error: ValidationError) -> str:
     return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
 
 
-def _readings(text: str, annotation: Any) -> tuple[Any, ...]:
-    """What a text may mean, the likeliest first."""
+def _readings(text: str, annotation: Any) -> Iterator[Any]:
+    """What a text may mean, the likeliest first; the next one is worked out only if that does not do."""
     if annotation is str:
-        return (text,)
+        yield text
+        return
     if get_origin(annotation) is Literal:
-        return _choose(text, get_args(annotation)), text, _structured(text)
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        yield _choose(text, get_args(annotation))
+        yield text
+    elif isinstance(annotation, type) and issubclass(annotation, Enum):
         members = annotation.__members__
         chosen = _choose(text, tuple(member.value for member in members.values()))
         named = {name.casefold(): member.value for name, member in members.items()}
-        return chosen, named.get(_bare(text).casefold(), text), _structured(text)
-    if isinstance(annotation, type) and annotation in _WRITTEN_AS_TEXT:
-        return _bare(text), _structured(text)
-    return _structured(text), text
+        yield chosen
+        yield named.get(_bare(text).casefold(), text)
+    elif isinstance(annotation, type) and annotation in _WRITTEN_AS_TEXT:
+        yield _bare(text)
+    else:
+        yield _structured(text)
+        yield text
+        return
+    yield _structured(text)
 
 
 def _without_none(annotation: Any) -> Any:

@@ -87,7 +87,12 @@ class OpenAIEndpoint:
         )
         # What the SDK leaves out of a request is no text.
         given: dict[str, object] = {**client.default_headers, **client.auth_headers}
-        headers = {name: value for name, value in given.items() if isinstance(value, str)}
+        headers = {
+            name: value
+            for name, value in given.items()
+            # The SDK's account of itself is true only of requests that it sends.
+            if isinstance(value, str) and not name.lower().startswith("x-stainless-")
+        }
         connections = Connections(headers, timeout_seconds=self._timeout_seconds)
         self._client, self._connections = client, connections
 

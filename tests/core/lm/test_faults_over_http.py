@@ -121,9 +121,10 @@ async def test_an_outage_in_the_middle_of_an_evaluation_costs_no_row_and_is_prob
 
 async def test_a_deadline_ends_a_call_with_all_its_retries(start_provider):
     provider = start_provider(fault_rate=1, fault_kinds="429", retry_after_seconds=30)
-    with pytest.raises(LMTimeoutError, match=r"deadline of 0.2 s"):
-        await lm_of(provider, deadline_seconds=0.2).generate(request())
-    assert provider.stats().requests == 1
+    lm = lm_of(provider, deadline_seconds=0.5, cache=False)
+    with pytest.raises(LMTimeoutError, match=r"deadline of 0.5 s"):
+        await lm.generate(request())
+    assert provider.stats().requests <= 1, "there may be none if the machine is that busy"
 
 
 async def test_a_straggler_is_sent_once_more_if_asked_for_and_counted_as_the_provider_counts(start_model):

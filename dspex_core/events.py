@@ -138,6 +138,19 @@ class StructuredOutputRefused(_Event):
     reason: str
 
 
+class ParametersRefused(_Event):
+    """A model takes neither a temperature nor max_tokens; from now on it is asked as a reasoning model is.
+
+    Attributes:
+        model: Provider and model.
+        reason: What the provider said.
+    """
+
+    type: Literal["parameters_refused"] = "parameters_refused"
+    model: str
+    reason: str
+
+
 class _Call(_Event):
     """Something called something.
 
@@ -282,6 +295,7 @@ Event = Annotated[
     | RunHeldUp
     | AdapterFellBack
     | StructuredOutputRefused
+    | ParametersRefused
     | ModuleStart
     | ModuleEnd
     | LMStart

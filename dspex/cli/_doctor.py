@@ -14,7 +14,7 @@ from dspex.devserver import configured_server, running_dev_server
 from dspex_core.artifacts import ArtifactStore
 from dspex_core.errors import DSPExError
 from dspex_core.home import home
-from dspex_core.lm import BreakerReport, ResponseCache, broken_models
+from dspex_core.lm import PRESETS, BreakerReport, ResponseCache, broken_models
 
 _PACKAGES = ("temporalio", "pydantic", "openai", "diskcache", "obstore", "structlog")
 
@@ -46,7 +46,7 @@ async def examine(*, as_json: bool) -> None:
         await _artifacts(),
         _temporal_command(),
         *await _server(),
-        _key(),
+        *_keys(),
         *_models(),
     ]
     well = all(finding.ok is not False for finding in findings)
@@ -145,7 +145,16 @@ def _broken(report: BreakerReport) -> Finding:
     return Finding(change.model, ok=False, found=found, advice=f"{change.endpoint} is tried again by itself")
 
 
-def _key() -> Finding:
-    if os.environ.get("OPENAI_API_KEY"):
-        return Finding("OPENAI_API_KEY", ok=True, found="set")
-    return Finding("OPENAI_API_KEY", ok=None, found="not set", advice="openai/… models need it")
+def _keys() -> list[Finding]:
+    """A key that is there, of any provider; where there is none, that of the first."""
+    found = [
+        Finding(preset.key_variable, ok=True, found="set")
+        for preset in PRESETS.values()
+        if os.environ.get(preset.key_variable)
+    ]
+    first, preset = next(iter(PRESETS.items()))
+    if not os.environ.get(preset.key_variable):
+        others = ", ".join(name for name in PRESETS if name != first)
+        advice = f"{first}/… models need it; those of {others} have variables of their own"
+        found.insert(0, Finding(preset.key_variable, ok=None, found="not set", advice=advice))
+    return found

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from dspex_core.datasets import hold_out, label_values, read_rows, require_columns
 from dspex_core.errors import ConfigurationError, DatasetError, InputError, ProgramError, SignatureError
-from dspex_core.lm import LM
+from dspex_core.lm import LM, preset_of
 from dspex_core.modules import Module, build_program, module_named
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
@@ -118,9 +118,10 @@ async def ready_lm(model: str, **options: Any) -> LM:
             _, writer = await asyncio.wait_for(asyncio.open_connection(url.hostname, port), _REACH_SECONDS)
             writer.close()
         except (OSError, TimeoutError) as error:
+            places = [place for place in ("--api-base", preset_of(model).url_variable) if place]
             reason = "no answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
             raise ConfigurationError(
-                f"cannot reach {lm.endpoint} ({reason}): check --api-base, OPENAI_BASE_URL and the network"
+                f"cannot reach {lm.endpoint} ({reason}): check {', '.join(places)} and the network"
             ) from None
     return lm
 

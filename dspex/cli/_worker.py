@@ -9,6 +9,7 @@ from dspex.cli._shell import say, until_told_to_stop
 from dspex.devserver import Server, configured_server, running_dev_server
 from dspex.worker import WorkerProcess, run_worker
 from dspex_core.errors import ServerUnavailableError
+from dspex_core.lm import PRESETS
 
 
 async def work_on_runs(*, trust: list[str], processes: int = 1, with_parent: bool = False) -> None:
@@ -21,8 +22,9 @@ async def work_on_runs(*, trust: list[str], processes: int = 1, with_parent: boo
     if with_parent:
         _stop_with_parent()
     server = await server_in_use()
-    if not os.environ.get("OPENAI_API_KEY"):
-        say("no OPENAI_API_KEY is set here: this worker cannot call openai/… models; set it and start the worker again")
+    if not any(os.environ.get(preset.key_variable) for preset in PRESETS.values()):
+        variable = PRESETS["openai"].key_variable
+        say(f"no {variable} is set here: this worker cannot call openai/… models; set it and start the worker again")
     if processes == 1:
         await run_worker(server, trust=trust, say=say)
         return

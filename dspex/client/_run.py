@@ -33,7 +33,6 @@ from dspex_core.events import (
 from dspex_core.modules import Module, build_program
 from dspex_core.optimizers import OPTIMIZERS, CompileResult
 from dspex_core.progress import Progress
-from dspex_core.usage import Usage
 
 T = TypeVar("T")
 
@@ -280,7 +279,7 @@ def _between(before: Progress, after: Progress) -> list[Event]:
     """Events that lead from one progress to the other, as far as they can be told apart."""
     found: list[Event] = []
     if after.usage != before.usage:
-        found.append(UsageAdded(usage=_difference(after.usage, before.usage)))
+        found.append(UsageAdded(usage=after.usage - before.usage))
     found += after.candidates[len(before.candidates) :]
     if (after.phase, after.detail) != (before.phase, before.detail) and not after.finished:
         found.append(PhaseStarted(phase=after.phase, detail=after.detail, rows=after.rows_total))
@@ -289,14 +288,3 @@ def _between(before: Progress, after: Progress) -> list[Event]:
     if after.finished and not before.finished:
         found.append(OptimizerFinished(score=after.best_score))
     return found
-
-
-def _difference(after: Usage, before: Usage) -> Usage:
-    unknown = after.cost_usd is None or before.cost_usd is None
-    return Usage(
-        lm_calls=after.lm_calls - before.lm_calls,
-        cached_calls=after.cached_calls - before.cached_calls,
-        prompt_tokens=after.prompt_tokens - before.prompt_tokens,
-        completion_tokens=after.completion_tokens - before.completion_tokens,
-        cost_usd=None if unknown else (after.cost_usd or 0.0) - (before.cost_usd or 0.0),
-    )

@@ -4,26 +4,30 @@ from dspex_core.lm._breaker_report import BreakerReport, broken_models
 from dspex_core.lm._cache import ResponseCache
 from dspex_core.lm._config import endpoint_from_environment, lm_config
 from dspex_core.lm._disk import DiskStore
-from dspex_core.lm._endpoint import OpenAIEndpoint
+from dspex_core.lm._endpoint import Endpoint
 from dspex_core.lm._history import LMCall
 from dspex_core.lm._inspect import inspect_history
 from dspex_core.lm._lm import LM
+from dspex_core.lm._presets import PRESETS, Preset, preset_of
 from dspex_core.lm._prices import cost_usd
 from dspex_core.lm._retrying import retrying
 from dspex_core.lm._store import CacheStats
 
 __all__ = [
     "LM",
+    "PRESETS",
     "BreakerReport",
     "CacheStats",
     "DiskStore",
+    "Endpoint",
     "LMCall",
-    "OpenAIEndpoint",
+    "Preset",
     "ResponseCache",
     "broken_models",
     "cost_usd",
     "endpoint_from_environment",
     "inspect_history",
     "lm_config",
+    "preset_of",
     "retrying",
 ]

@@ -30,6 +30,12 @@ def cache_key(config: LMConfig, request: LMRequest, *, endpoint: str) -> str:
         "rollout_id": request.rollout_id,
         "messages": [[message.role, _content(message)] for message in request.messages],
     }
+    if config.model_type != "chat":
+        canonical["model_type"] = config.model_type
+    if config.reasoning_effort is not None:
+        canonical["reasoning_effort"] = config.reasoning_effort
+    if config.extra:
+        canonical["extra"] = config.extra
     if request.tools:
         canonical["tools"] = [tool.model_dump() for tool in request.tools]
     if request.response_format is not None:

@@ -4,29 +4,50 @@ from typing import Any
 from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError
+from dspex_core.lm._presets import preset_of
 from dspex_core.seam import LMConfig
 
-_ENDPOINT_VARIABLES = {"openai": "OPENAI_BASE_URL"}
+AZURE_API_VERSION = "2024-10-21"
 
 
-def endpoint_from_environment(provider: str) -> str | None:
-    """The endpoint that the provider's own variable names, or None."""
-    return os.environ.get(_ENDPOINT_VARIABLES[provider]) or None
+def endpoint_from_environment(model: str) -> str | None:
+    """The address that the variable of the model's provider names, or None."""
+    variable = preset_of(model).url_variable
+    return (os.environ.get(variable) or None) if variable else None
 
 
 def lm_config(model: str, **options: Any) -> LMConfig:
-    """A checked LM configuration, with its endpoint read from the provider's variable where none is given.
+    """A checked LM configuration, with its address read from the provider's variable where none is given.
 
     Raises:
-        ConfigurationError: If an option is unknown or does not fit.
+        ConfigurationError: If an option is unknown or does not fit, or nothing says where the model is served.
     """
     try:
         config = LMConfig(model=model, **options)
+        # Read here and recorded, so that a worker elsewhere calls the address that the user meant.
+        given: dict[str, Any] = {}
         if config.api_base is None:
-            # Read here and recorded, so that a worker elsewhere calls the endpoint that the user meant.
-            endpoint = endpoint_from_environment(config.provider)
-            config = LMConfig.model_validate(config.model_dump() | {"api_base": endpoint})
+            given["api_base"] = endpoint_from_environment(model)
+        if preset_of(model).api == "azure" and config.api_version is None:
+            given["api_version"] = os.environ.get("OPENAI_API_VERSION") or AZURE_API_VERSION
+        if given:
+            config = LMConfig(**{name: getattr(config, name) for name in LMConfig.model_fields} | given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ConfigurationError(f"LM {model!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    served_at(config)
     return config
+
+
+def served_at(config: LMConfig) -> str:
+    """Address of the API that a model's calls go to.
+
+    Raises:
+        ConfigurationError: If nothing says where the model is served.
+    """
+    preset = preset_of(config.model)
+    url = config.api_base or preset.url
+    if url is None:
+        raise ConfigurationError(f"LM {config.model!r}: say where it is served: api_base=…, or {preset.url_variable}")
+    # Anthropic's SDK adds /v1 to every path, and OpenAI's does not.
+    return url.removesuffix("/v1") if preset.api == "anthropic" else url

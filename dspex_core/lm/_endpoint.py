@@ -2,7 +2,8 @@ import os
 import re
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -19,13 +20,31 @@ from dspex_core.errors import (
     LMRequestError,
     LMTimeoutError,
 )
+from dspex_core.lm._config import served_at
 from dspex_core.lm._http import Connections, Reply, Unreachable, close_with_loop
+from dspex_core.lm._presets import preset_of
 from dspex_core.lm._rates import retry_after
 from dspex_core.redaction import keep_secret, redacted
+from dspex_core.seam import LMConfig
 
-DEFAULT_ENDPOINT = "https://api.openai.com/v1"
-KEY_VARIABLE = "OPENAI_API_KEY"
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+
+    Client = openai.AsyncOpenAI | anthropic.AsyncAnthropic
+
 _RETRIED = {408, 409}
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 529,
+}
+"""What a failure in the middle of a stream would have been as a status; any other is the provider's own (500)."""
 # There is no status for it: these are the words of OpenAI, vLLM, llama.cpp, Anthropic and Google.
 _TOO_LONG = re.compile(
     r"context[ _](length|window|size)|prompt is too long|input is too long|maximum number of tokens allowed|"
@@ -34,57 +53,56 @@ _TOO_LONG = re.compile(
 )
 
 
-class OpenAIEndpoint:
-    """Posts to OpenAI's API, or to a server that speaks it; one attempt, no retries.
+class Endpoint:
+    """Posts to a provider's API; one attempt, no retries.
 
-    The official SDK says what is sent with a request (address, key, organization, project); the request itself is a
-    bare post, see `Connections`. Belongs to one event loop from `open` on, and is closed with it.
+    The official SDK, OpenAI's where there is no other, says what is sent with a request (address, key, version); the
+    request itself is a bare post, see `Connections`. Belongs to one event loop from `open` on, and is closed with it.
 
     Args:
-        model: Provider and model, for what errors say.
-        url: Where the API is served; None for OpenAI's own.
-        api_key: The key; None reads OPENAI_API_KEY.
-        timeout_seconds: Longest wait for an answer.
+        config: Model and address.
+        api_key: The key; None reads the provider's variable.
         heed: Told the headers of every answer, in small letters; they say how much the provider still allows.
 
     Raises:
-        ConfigurationError: If there is no key.
+        ConfigurationError: If there is no key, or nothing says where the model is served.
     """
 
     def __init__(
         self,
-        model: str,
-        url: str | None,
+        config: LMConfig,
         *,
         api_key: str | None,
-        timeout_seconds: float,
         heed: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
-        key = api_key or os.environ.get(KEY_VARIABLE)
-        if not key:
+        self._preset = preset_of(config.model)
+        variable = self._preset.key_variable
+        key = api_key or os.environ.get(variable)
+        if not key and self._preset.needs_key:
             raise ConfigurationError(
-                f"no API key for {model}: set {KEY_VARIABLE} (a server that checks none takes any value)"
+                f"no API key for {config.model}: set {variable} (a server that checks none takes any value)"
             )
-        keep_secret(key)
-        self.url = url or DEFAULT_ENDPOINT
-        self._model = model
-        self._key = key
-        self._timeout_seconds = timeout_seconds
+        # The SDKs send nothing without a key, and a server that checks none reads none.
+        self._key = key or "none"
+        if key:
+            keep_secret(key)
+        self.url = served_at(config)
+        self._config = config
+        self._model = config.model
+        self._timeout_seconds = config.timeout_seconds
         self._heed = heed
         self._closer: AsyncGenerator[None, None] | None = None
 
     async def open(self) -> None:
         """Make the client on the running loop; it is closed with that loop."""
-        # The SDK takes a second to import, so it is imported where the first call is made.
-        import openai  # noqa: PLC0415
+        # The SDKs take a second to import, so each is imported where the first call is made.
+        if self._preset.api == "anthropic":
+            import anthropic as sdk  # noqa: PLC0415
+        else:
+            import openai as sdk  # noqa: PLC0415
 
-        client = openai.AsyncOpenAI(
-            api_key=self._key,
-            base_url=self.url,
-            max_retries=0,
-            timeout=self._timeout_seconds,
-            http_client=openai.DefaultAioHttpClient(timeout=self._timeout_seconds),
-        )
+        self._sdk: Any = sdk
+        client = self._new_client()
         # What the SDK leaves out of a request is no text.
         given: dict[str, object] = {**client.default_headers, **client.auth_headers}
         headers = {
@@ -93,15 +111,37 @@ class OpenAIEndpoint:
             # The SDK's account of itself is true only of requests that it sends.
             if isinstance(value, str) and not name.lower().startswith("x-stainless-")
         }
+        asked = urlencode(client.default_query)
+        self._base, self._query = str(client.base_url).rstrip("/"), f"?{asked}" if asked else ""
         connections = Connections(headers, timeout_seconds=self._timeout_seconds)
         self._client, self._connections = client, connections
 
         async def close() -> None:
-            await connections.close()
-            await client.close()
+            try:
+                await connections.close()
+            finally:
+                # A loop that ends cancels this: once, so the second is still closed.
+                await client.close()
 
         self._closer = await close_with_loop(self, close)
         await connections.open(self.url)
+
+    def _new_client(self) -> "Client":
+        http = self._sdk.DefaultAioHttpClient(timeout=self._timeout_seconds)
+        options: dict[str, Any] = {
+            "api_key": self._key,
+            "base_url": self.url,
+            "max_retries": 0,
+            "timeout": self._timeout_seconds,
+            "http_client": http,
+        }
+        if self._preset.api == "anthropic":
+            return self._sdk.AsyncAnthropic(**options)
+        if self._preset.api == "openai":
+            return self._sdk.AsyncOpenAI(**options)
+        deployed = "" if self._config.model_type == "responses" else f"/deployments/{self._config.name}"
+        options["base_url"] = f"{self.url}/openai{deployed}"
+        return self._sdk.AsyncAzureOpenAI(**options, api_version=self._config.api_version)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -119,7 +159,7 @@ class OpenAIEndpoint:
         except (PydanticSerializationError, ValueError) as error:
             raise self.error(LMRequestError, f"the request cannot be written as JSON ({error})") from None
         try:
-            reply = await self._connections.post(self.url + path, sent)
+            reply = await self._connections.post(f"{self._base}{path}{self._query}", sent)
         except Unreachable as error:
             if error.timed_out:
                 raise self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s") from None
@@ -139,11 +179,9 @@ class OpenAIEndpoint:
         Raises:
             LMError: As `post` does; also in the middle.
         """
-        import openai  # noqa: PLC0415
-
         with self._as_ours():
-            answer = await self._client.post(
-                path, cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
+            answer: Any = await self._client.post(
+                path, cast_to=object, body=body, stream=True, stream_cls=self._sdk.AsyncStream[object]
             )
             if self._heed is not None:
                 self._heed(answer.response.headers)
@@ -154,20 +192,20 @@ class OpenAIEndpoint:
     @contextmanager
     def _as_ours(self) -> Generator[None]:
         """Turn the SDK's errors into ours."""
-        import openai  # noqa: PLC0415
-
+        sdk = self._sdk
         try:
             yield
-        except openai.APIStatusError as error:
-            # `from None`: the SDK's own error quotes headers and bodies, and a workflow history would keep it.
-            answer = error.response
-            raise self._status_error(Reply(error.status_code, answer.headers, answer.content)) from None
-        except (TimeoutError, openai.APIConnectionError) as error:
-            if isinstance(error, (TimeoutError, openai.APITimeoutError)) and not _was_refused(error):
+        except (TimeoutError, sdk.APIConnectionError) as error:
+            if isinstance(error, (TimeoutError, sdk.APITimeoutError)) and not _was_refused(error):
                 raise self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s") from None
             reason = str(error.__cause__ or error)
             raise self.error(LMConnectionError, f"cannot reach {self.url}: {reason}") from None
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
+        except sdk.APIResponseValidationError as error:
+            raise self.error(LMMalformedResponseError, f"an unreadable answer ({type(error).__name__})") from None
+        except sdk.APIError as error:
+            # `from None`: the SDK's own error quotes headers and bodies, and a workflow history would keep it.
+            raise self._api_error(error) from None
+        except (ValueError, TypeError, AttributeError) as error:
             raise self.error(LMMalformedResponseError, f"an unreadable answer ({type(error).__name__})") from None
 
     def error(
@@ -178,19 +216,42 @@ class OpenAIEndpoint:
         said = redacted(f"{self._model}: {f'status {status}, ' if status else ''}{detail}")
         return kind(said, provider=provider, model=name, status=status, retry_after=retry_after)
 
-    def _status_error(self, reply: Reply) -> LMError:
-        status, (detail, code) = reply.status, _detail(reply.body)
-        if status in (401, 403):
-            return self.error(LMAuthenticationError, f"the API key was rejected: check {KEY_VARIABLE}", status=status)
-        if status == 404:  # noqa: PLR2004 - HTTP
-            hint = f"check the model's name and the address {self.url} (it usually ends in /v1)"
+    def failure(
+        self, detail: str, *, code: str, status: int | None = None, retry_after: float | None = None
+    ) -> LMError:
+        """The error that a provider's own words stand for.
+
+        Args:
+            detail: What it says.
+            code: Its word for the kind of error.
+            status: HTTP status; None if the error came with an answer that had begun well.
+            retry_after: Seconds it asks to wait.
+        """
+        known = status or _STATUS_OF_TYPE.get(code, 500)
+        if known in (401, 403):
+            hint = f"the API key was rejected: check {self._preset.key_variable}"
+            return self.error(LMAuthenticationError, hint, status=status)
+        if known == 404:  # noqa: PLR2004 - HTTP
+            usual = "" if self._preset.api == "anthropic" else " (it usually ends in /v1)"
+            hint = f"check the model's name and the address {self.url}{usual}"
             return self.error(LMNotFoundError, f"{detail}; {hint}", status=status)
         kinds: dict[int, type[LMError]] = {429: LMRateLimitError}
-        fallback = LMProviderError if status >= 500 or status in _RETRIED else LMRequestError  # noqa: PLR2004 - HTTP
-        if status in (400, 413) and _TOO_LONG.search(f"{code} {detail}"):
+        fallback = LMProviderError if known >= 500 or known in _RETRIED else LMRequestError  # noqa: PLR2004 - HTTP
+        if known in (400, 413) and _TOO_LONG.search(f"{code} {detail}"):
             fallback = LMContextLengthError
-        wait = retry_after(reply.headers)
-        return self.error(kinds.get(status, fallback), detail, status=status, retry_after=wait)
+        return self.error(kinds.get(known, fallback), detail, status=status, retry_after=retry_after)
+
+    def _status_error(self, reply: Reply) -> LMError:
+        detail, code = _said_in(reply.body)
+        return self.failure(detail, code=code, status=reply.status, retry_after=retry_after(reply.headers))
+
+    def _api_error(self, error: Any) -> LMError:
+        answer = getattr(error, "response", None)
+        # In the middle of a stream, Anthropic's SDK gives the status of the stream.
+        if answer is not None and answer.status_code >= 400:  # noqa: PLR2004 - HTTP
+            return self._status_error(Reply(answer.status_code, answer.headers, answer.content))
+        detail, code = _said(error.body) if error.body else (str(error.message), "")
+        return self.failure(detail, code=code)
 
 
 def _was_refused(error: BaseException | None) -> bool:
@@ -202,16 +263,19 @@ def _was_refused(error: BaseException | None) -> bool:
     return False
 
 
-def _detail(body: bytes) -> tuple[str, str]:
-    """What an error's body says, and its code: OpenAI's form, and what compatible servers make of it."""
+def _said_in(body: bytes) -> tuple[str, str]:
     try:
-        said: Any = from_json(body)
+        return _said(from_json(body))
     except ValueError:
-        said = body.decode(errors="replace")
-    if isinstance(said, dict):
-        fields = cast("dict[str, Any]", said)
-        said = fields.get("error") or fields.get("message") or fields.get("detail") or fields
-    if isinstance(said, dict):
-        fields = cast("dict[str, Any]", said)
-        return str(fields.get("message") or fields)[:500], str(fields.get("code") or "")
-    return str(said or "no reason given")[:500], ""
+        return _said(body.decode(errors="replace"))
+
+
+def _said(body: Any) -> tuple[str, str]:
+    """What an error's body says, and its word for it: OpenAI's form, Anthropic's, and what others make of them."""
+    if isinstance(body, dict):
+        fields = cast("dict[str, Any]", body)
+        body = fields.get("error") or fields.get("message") or fields.get("detail") or fields
+    if isinstance(body, dict):
+        fields = cast("dict[str, Any]", body)
+        return str(fields.get("message") or fields)[:500], str(fields.get("code") or fields.get("type") or "")
+    return str(body or "no reason given")[:500], ""

@@ -9,13 +9,12 @@ from typing import Any, Self, TextIO, TypeVar
 
 from dspex_core.errors import LMTimeoutError
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
-from dspex_core.lm._config import lm_config
-from dspex_core.lm._endpoint import DEFAULT_ENDPOINT
+from dspex_core.lm._config import lm_config, served_at
 from dspex_core.lm._hedging import Stragglers, hedged
 from dspex_core.lm._history import CALLS_KEPT, LMCall, remembered, remembered_stream
 from dspex_core.lm._inspect import print_calls
-from dspex_core.lm._openai import OpenAIProvider
 from dspex_core.lm._pool import Pool, Turn, estimated_tokens, pool_of
+from dspex_core.lm._provider import Provider, provider_of
 from dspex_core.lm._retrying import retried
 from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_caller, current_payer
 from dspex_core.usage import Usage
@@ -27,14 +26,15 @@ _T = TypeVar("_T")
 class _OnLoop:
     """What belongs to one event loop: connections."""
 
-    provider: OpenAIProvider
+    provider: Provider
 
 
 class LM:
     """A model to call, with a limit of calls in flight, retries and a cache. Safe to share between tasks and threads.
 
         lm = LM("openai/gpt-4o-mini")
-        lm = LM("openai/llama3", api_base="http://127.0.0.1:11434/v1")
+        lm = LM("anthropic/claude-sonnet-4-5", max_tokens=1_000)
+        lm = LM("openai/llama3", api_base="http://127.0.0.1:8000/v1")
 
     Args:
         model: Provider and model.
@@ -58,7 +58,7 @@ class LM:
     @classmethod
     def from_config(cls, config: LMConfig) -> "LM":
         """The LM that a configuration describes; its key comes from this process's environment."""
-        return cls(**config.model_dump())
+        return cls(**{name: getattr(config, name) for name in LMConfig.model_fields})
 
     @property
     def has_own_key(self) -> bool:
@@ -68,11 +68,11 @@ class LM:
     @property
     def endpoint(self) -> str:
         """Address that its calls go to."""
-        return self.config.api_base or DEFAULT_ENDPOINT
+        return served_at(self.config)
 
     def check(self) -> None:
         """Raise ConfigurationError if there is no key."""
-        OpenAIProvider(self.config, self._api_key)
+        provider_of(self.config, api_key=self._api_key)
 
     @remembered
     async def generate(self, request: LMRequest) -> LMResponse:
@@ -238,7 +238,7 @@ class LM:
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
-            provider = OpenAIProvider(self.config, self._api_key, heed=self._open_pool().heed)
+            provider = provider_of(self.config, api_key=self._api_key, heed=self._open_pool().heed)
             here = self._loops[loop] = _OnLoop(provider)
             await provider.open()
         return here
@@ -254,4 +254,4 @@ def _known(answer: CachedAnswer, key: str) -> LMResponse:
     payer = current_payer()
     if payer is not None and payer.books(key, paid_by=answer.paid_by):
         return answer.response
-    return answer.response.model_copy(update={"usage": Usage(cached_calls=1)})
+    return answer.response.model_copy(update={"usage": Usage(cached_calls=1, models=answer.response.usage.models)})

@@ -8,20 +8,28 @@ if TYPE_CHECKING:
 _PER = 1_000_000
 
 
-def cost_usd(model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
+_PRICED_AS = {"gemini": "google"}
+"""Providers that genai-prices calls otherwise."""
+
+
+def cost_usd(
+    model: str, prompt_tokens: int, completion_tokens: int, *, cached_tokens: int = 0, written_tokens: int = 0
+) -> float | None:
     """Cost of one call in US dollars at list price, or None for a model whose price is not known.
 
     Args:
         model: Provider and model, e.g. "openai/gpt-4o-mini".
         prompt_tokens: Tokens sent.
         completion_tokens: Tokens received.
+        cached_tokens: Those sent that the provider found in its cache.
+        written_tokens: Those sent that it put into its cache at a price.
     """
     known, flat = _found(model)
     if not known:
         return None
-    if flat is not None:
+    if flat is not None and not cached_tokens and not written_tokens:
         return (flat[0] * prompt_tokens + flat[1] * completion_tokens) / _PER
-    price = _price(model, prompt_tokens, completion_tokens)
+    price = _price(model, prompt_tokens, completion_tokens, cached=cached_tokens, written=written_tokens)
     return None if price is None else float(price.total_price)
 
 
@@ -44,13 +52,20 @@ def _found(model: str) -> tuple[bool, tuple[float, float] | None]:
     return True, None
 
 
-def _price(model: str, prompt_tokens: int, completion_tokens: int) -> "PriceCalculation | None":
+def _price(
+    model: str, prompt_tokens: int, completion_tokens: int, *, cached: int = 0, written: int = 0
+) -> "PriceCalculation | None":
     from genai_prices import Usage, calc_price  # noqa: PLC0415 - holds a large table, needed at the first answer only
 
     provider, _, name = model.partition("/")
+    usage = Usage(
+        input_tokens=prompt_tokens,
+        output_tokens=completion_tokens,
+        cache_read_tokens=cached or None,
+        cache_write_tokens=written or None,
+    )
     try:
-        return calc_price(
-            Usage(input_tokens=prompt_tokens, output_tokens=completion_tokens), name, provider_id=provider
-        )
-    except LookupError:
+        return calc_price(usage, name, provider_id=_PRICED_AS.get(provider, provider))
+    except (LookupError, ValueError):
+        # A server may count more tokens in its cache than were sent.
         return None

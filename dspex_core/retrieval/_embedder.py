@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_core.errors import ConfigurationError, LMMalformedResponseError
 from dspex_core.home import home
-from dspex_core.lm import DiskStore, OpenAIEndpoint, cost_usd, lm_config, retrying
+from dspex_core.lm import DiskStore, Endpoint, cost_usd, lm_config, preset_of, retrying
 from dspex_core.retrieval._extra import require
 from dspex_core.seam import LMConfig, add_usage
 from dspex_core.usage import Usage
@@ -24,12 +24,12 @@ DEFAULT_MODEL = "openai/text-embedding-3-small"
 class _OnLoop:
     """What belongs to one event loop: connections, and the limit of calls in flight."""
 
-    endpoint: OpenAIEndpoint
+    endpoint: Endpoint
     slots: asyncio.Semaphore
 
 
 class Embedder:
-    """Turns texts into vectors with a model behind OpenAI's API, in batches, with retries and a cache on disk.
+    """Turns texts into vectors with a model behind an API like OpenAI's, in batches, with retries and a cache on disk.
 
         embedder = Embedder("openai/text-embedding-3-small")
         vectors = await embedder.embed(["a text", "another"])
@@ -39,8 +39,9 @@ class Embedder:
 
     Args:
         model: Provider and model.
-        api_base: Endpoint of an OpenAI-compatible server; None for the one in OPENAI_BASE_URL, or the provider's own.
-        api_key: The key, if not in OPENAI_API_KEY. It stays in this object.
+        api_base: Endpoint of an OpenAI-compatible server; None for the one in the provider's variable, such as
+            OPENAI_BASE_URL, or its own.
+        api_key: The key, if not in the provider's variable, such as OPENAI_API_KEY. It stays in this object.
         dimensions: Length of the vectors, for models that let one choose.
         batch_size: Most texts a call.
         cache: Whether vectors are kept and found again.
@@ -69,6 +70,10 @@ class Embedder:
         self._config: LMConfig = lm_config(
             model, api_base=api_base, cache=cache, timeout_seconds=timeout_seconds, concurrency=concurrency
         )
+        if preset_of(model).api == "anthropic":
+            raise ConfigurationError(
+                f"Embedder {model!r}: Anthropic serves no embeddings; take another provider's model"
+            )
         self._api_key = api_key
         self._dimensions = dimensions
         self._batch_size = batch_size
@@ -138,7 +143,7 @@ class Embedder:
         body: dict[str, Any] = {"model": self._config.name, "input": list(texts), "encoding_format": "float"}
         return body if self._dimensions is None else body | {"dimensions": self._dimensions}
 
-    def _read(self, endpoint: OpenAIEndpoint, answer: Any, size: int) -> "tuple[NDArray[np.float32], Usage]":
+    def _read(self, endpoint: Endpoint, answer: Any, size: int) -> "tuple[NDArray[np.float32], Usage]":
         import numpy as np  # noqa: PLC0415 - comes with dspex[retrieval]
 
         # A server may send any JSON under status 200.
@@ -175,9 +180,7 @@ class Embedder:
         here = self._loops.get(loop)
         if here is None:
             config = self._config
-            endpoint = OpenAIEndpoint(
-                config.model, config.api_base, api_key=self._api_key, timeout_seconds=config.timeout_seconds
-            )
+            endpoint = Endpoint(config, api_key=self._api_key)
             here = self._loops[loop] = _OnLoop(endpoint, asyncio.Semaphore(config.concurrency))
             await endpoint.open()
         return here

@@ -1,19 +1,18 @@
+import re
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, NonNegativeFloat
 
 from dspex_core.errors import ConfigurationError
 from dspex_core.usage import Usage
 
-PROVIDERS = ("openai",)
+_MODEL = re.compile(r"[a-z][a-z0-9_]*/\S.*")
 
 
-def _known_provider(model: str) -> str:
-    provider, slash, name = model.partition("/")
-    if not slash or not name or provider not in PROVIDERS:
-        raise ConfigurationError(
-            f"LM {model!r}: write provider/model, for example 'openai/gpt-4o-mini' (providers: {', '.join(PROVIDERS)})"
-        )
+def _provider_and_name(model: str) -> str:
+    # Which providers there are is known where they are called, so only the form is seen to here.
+    if not _MODEL.fullmatch(model):
+        raise ConfigurationError(f"LM {model!r}: write provider/model, for example 'openai/gpt-4o-mini'")
     return model
 
 
@@ -36,9 +35,16 @@ class LMConfig(BaseModel):
 
     Attributes:
         model: Provider and model, e.g. "openai/gpt-4o-mini".
-        api_base: Endpoint of an OpenAI-compatible server; None for the provider's own.
-        temperature: Sampling temperature.
+        api_base: Where the provider's API is served; None for the provider's own address.
+        api_version: Version of the API; only Azure needs one.
+        model_type: Which of OpenAI's APIs is called: "chat" (chat completions) or "responses".
+        temperature: Sampling temperature; a model that takes none is not sent it.
         max_tokens: Most tokens an answer may have; None leaves it to the provider.
+        reasoning: Whether the model thinks before it answers and so takes other parameters; None goes by its name.
+        reasoning_effort: How much it is to think, in the provider's words, such as "low".
+        extra: Further fields of the request, such as {"top_p": 0.9}; they win over all others.
+        prompt_caching: Whether the common beginning of prompts is marked for a provider's cache that takes marks.
+        price_per_million: US dollars for a million tokens sent, and received; None takes the list price.
         cache: Whether answers are kept and found again.
         timeout_seconds: Longest wait for one attempt.
         deadline_seconds: Longest wait for an answer in all, with queueing and every retry; None sets no such limit.
@@ -50,10 +56,17 @@ class LMConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Annotated[str, AfterValidator(_known_provider)]
+    model: Annotated[str, AfterValidator(_provider_and_name)]
     api_base: Annotated[str | None, AfterValidator(_without_credentials)] = None
+    api_version: str | None = None
+    model_type: Literal["chat", "responses"] = "chat"
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int | None = Field(default=None, gt=0)
+    reasoning: bool | None = None
+    reasoning_effort: str | None = None
+    extra: dict[str, JsonValue] = {}
+    prompt_caching: bool = True
+    price_per_million: tuple[NonNegativeFloat, NonNegativeFloat] | None = None
     cache: bool = True
     timeout_seconds: float = Field(default=60.0, gt=0)
     deadline_seconds: float | None = Field(default=None, gt=0)
@@ -61,6 +74,10 @@ class LMConfig(BaseModel):
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
     hedge: bool = False
+
+    def __hash__(self) -> int:
+        # `extra` is a dictionary, which has no hash.
+        return hash((self.model, self.api_base, self.temperature, self.max_tokens))
 
     @property
     def provider(self) -> str:

@@ -2,7 +2,7 @@ from contextlib import ExitStack
 
 import hypothesis
 import pytest
-from model_servers import ScriptedModel
+from model_servers import AnyServer, ScriptedModel
 
 import dspex_core.seam._context as context
 from dspex_core.testing.fake_provider import FakeProvider
@@ -16,7 +16,9 @@ hypothesis.settings.load_profile("no deadline")
 def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("DSPEX_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-tests")
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "anthropic-key-of-the-tests")
+    for variable in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(context, "_default", [])
     monkeypatch.setattr(context, "_default_adapter", [])
 
@@ -50,3 +52,10 @@ def start_model(background):
     """Starts scripted models, on a loop of their own too."""
     with ExitStack() as stack:
         yield lambda answer: stack.enter_context(background.running(ScriptedModel(answer)))
+
+
+@pytest.fixture
+def start_server(background):
+    """Starts servers that answer every path, on a loop of their own too."""
+    with ExitStack() as stack:
+        yield lambda answer: stack.enter_context(background.running(AnyServer(answer)))

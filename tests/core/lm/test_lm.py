@@ -23,7 +23,7 @@ async def test_the_same_call_again_is_answered_from_the_cache_and_costs_nothing(
     assert second.text == first.text
     assert first.usage.lm_calls == 1
     assert first.usage.prompt_tokens > 0
-    assert second.usage == Usage(cached_calls=1)
+    assert second.usage == Usage(cached_calls=1, models=(MODEL,))
     assert provider.stats().requests == 1
 
 

@@ -131,5 +131,5 @@ async def test_outputs_of_a_cached_call_are_the_same_and_free(start_model):
     with using(lm=lm_of(model)):
         paid, free = [await Predict(TRIAGE)(text="it crashes") for _ in range(2)]
     assert free.to_dict() == paid.to_dict()
-    assert free.usage == Usage(cached_calls=1)
+    assert free.usage == Usage(cached_calls=1, models=paid.usage.models)
     assert len(model.bodies) == 1

@@ -101,7 +101,7 @@ def test_fields_are_titled_for_dspy_as_it_titles_them(tmp_path, field, titled):
         ({"lm": {"model": "openai/m"}}, "leaves its temperature to the provider"),
         ({"lm": {"model": "openai/m", "temperature": 0.0, "extra_headers": {"key": "s3cret"}}}, "has 'extra_headers'"),
         ({"lm": {"model": "openai/m", "temperature": 0.0, "num_retries": 8}}, "has 'num_retries'"),
-        ({"lm": {"model": "groq/m", "temperature": 0.0}}, "the LM of 'predict': LM 'groq/m': write provider/model"),
+        ({"lm": {"model": "groq:m", "temperature": 0.0}}, "the LM of 'predict': LM 'groq:m': write provider/model"),
         ({"lm": {"model": "openai/m", "temperature": -1.0}}, "the LM of 'predict': temperature: "),
         ({"lm": {"temperature": 0.0}}, "the LM of 'predict': model: Field required"),
     ],

@@ -49,6 +49,7 @@ from dspex_core.seam import (
     ToolResult,
     TraceRequest,
     TraceResult,
+    compiling,
     metered,
     scoped_runtime,
 )
@@ -88,7 +89,7 @@ class Activities:
             rows = await self._datasets.read(request.dataset, indices)
             runtime = self._runtime(request.lm)
             async with self._turn(request.lm, rows=len(indices)):
-                with scoped_runtime(runtime):
+                with scoped_runtime(runtime), compiling(really=request.compiling):
                     results = await evaluate_rows(
                         program,
                         zip(indices, rows.examples(), strict=True),
@@ -125,9 +126,10 @@ class Activities:
                 rounds=request.rounds,
                 keep=request.keep,
             )
-            return await self._runtime(request.lm).trace_examples(
-                self._program(request.program), rows.examples(), wanted
-            )
+            with compiling(really=request.compiling):
+                return await self._runtime(request.lm).trace_examples(
+                    self._program(request.program), rows.examples(), wanted
+                )
 
         async with _heartbeats():
             return await reported(work)
@@ -153,8 +155,13 @@ class Activities:
     @activity.defn(name=GENERATE)
     async def generate(self, request: Generate) -> LMResponse:
         """Ask a model."""
+
+        async def work() -> LMResponse:
+            with compiling(really=request.compiling):
+                return await self._runtime(request.lm).generate(request.request)
+
         async with _heartbeats():
-            return await reported(lambda: self._runtime(request.lm).generate(request.request))
+            return await reported(work)
 
     @activity.defn(name=CALL_TOOL)
     async def call_tool(self, request: CallTool) -> ToolResult:

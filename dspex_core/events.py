@@ -151,6 +151,21 @@ class ParametersRefused(_Event):
     reason: str
 
 
+class LMFellBack(_Event):
+    """A model could not be reached, so the next of its fallbacks takes the call.
+
+    Attributes:
+        model: Provider and model that was asked.
+        fallback: Provider and model that is asked now.
+        reason: What went wrong.
+    """
+
+    type: Literal["lm_fell_back"] = "lm_fell_back"
+    model: str
+    fallback: str
+    reason: str
+
+
 class _Call(_Event):
     """Something called something.
 
@@ -296,6 +311,7 @@ Event = Annotated[
     | AdapterFellBack
     | StructuredOutputRefused
     | ParametersRefused
+    | LMFellBack
     | ModuleStart
     | ModuleEnd
     | LMStart

@@ -71,6 +71,7 @@ class Evaluation:
             start=chunk.start,
             stop=chunk.stop,
             rows=None if self._input.rows is None else self._input.rows[chunk.start : chunk.stop],
+            compiling=self._input.compiling,
         )
         return await workflow.execute_activity(
             EVALUATE_CHUNK,

@@ -50,6 +50,7 @@ from dspex_core.seam import (
     TraceResult,
     Trial,
     add_usage,
+    is_compiling,
 )
 
 from ._evaluation import EVALUATION
@@ -95,7 +96,7 @@ class WorkflowRuntime:
 
     async def generate(self, request: LMRequest) -> LMResponse:
         """One call to a model: an activity."""
-        call = Generate(request=request, lm=self._lm)
+        call = Generate(request=request, lm=self._lm, compiling=is_compiling())
         try:
             response = await self._perform(GENERATE, call, LMResponse, summary=(request.lm or self._lm).model)
         except ActivityError as error:
@@ -177,6 +178,7 @@ class WorkflowRuntime:
             dataset=_stored(dataset),
             chunk_rows=self._chunk_rows,
             rows=None if rows is None else tuple(rows),
+            compiling=is_compiling(),
         )
         count = len(dataset) if rows is None else len(rows)
         with self._tally.evaluation():
@@ -202,6 +204,7 @@ class WorkflowRuntime:
             threshold=request.threshold,
             rounds=request.rounds,
             keep=request.keep,
+            compiling=is_compiling(),
         )
         return await self._perform(TRACE_ROWS, rows, TraceResult, summary=_named(request.rows))
 

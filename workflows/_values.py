@@ -78,6 +78,7 @@ class EvaluationInput(_Value):
         dataset: Where the rows are.
         chunk_rows: Rows an activity takes; None leaves it to the planner.
         rows: Indices of the rows; None takes all.
+        compiling: Whether this is part of a compile.
         done: Results of earlier legs of this evaluation; see `EvaluationOutput`.
     """
 
@@ -88,6 +89,7 @@ class EvaluationInput(_Value):
     chunk_rows: int | None = None
     rows: tuple[int, ...] | None = None
     done: "EvaluationOutput | None" = None
+    compiling: bool = False
 
 
 class EvaluationOutput(_Value):

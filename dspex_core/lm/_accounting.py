@@ -1,7 +1,7 @@
 from typing import Any
 
 from dspex_core.lm._prices import cost_usd
-from dspex_core.seam import LMConfig
+from dspex_core.seam import LMConfig, LMResponse
 from dspex_core.usage import Usage
 
 _MILLION = 1_000_000
@@ -61,3 +61,20 @@ def count_in(counts: Any, *names: str) -> int:
     for name in names:
         counts = counts.get(name) if counts is not None else None
     return int(counts or 0)
+
+
+def answered(response: LMResponse, *, seconds: float = 0.0, retries: int = 0) -> LMResponse:
+    """The response with the time and the attempts that it took added to its usage.
+
+    Args:
+        response: What the provider answered.
+        seconds: Time from sending the request to the end of the answer.
+        retries: Attempts that failed before.
+    """
+    usage = response.usage.model_copy(
+        update={
+            "latency_seconds": round(response.usage.latency_seconds + seconds, 6),
+            "retries": response.usage.retries + retries,
+        }
+    )
+    return response.model_copy(update={"usage": usage})

@@ -5,8 +5,9 @@ from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError
 from dspex_core.lm._presets import preset_of
-from dspex_core.seam import LMConfig
+from dspex_core.seam import LMConfig, configuration_of
 
+_SHARED_WITH_FALLBACKS = ("temperature", "max_tokens", "cache", "timeout_seconds", "deadline_seconds", "concurrency")
 AZURE_API_VERSION = "2024-10-21"
 
 
@@ -19,9 +20,16 @@ def endpoint_from_environment(model: str) -> str | None:
 def lm_config(model: str, **options: Any) -> LMConfig:
     """A checked LM configuration, with its address read from the provider's variable where none is given.
 
+    Args:
+        model: Provider and model.
+        **options: The other fields. `fallbacks` takes names of models, which then share this one's temperature, limit
+            of tokens and the like, or LMs or configurations with options of their own.
+
     Raises:
         ConfigurationError: If an option is unknown or does not fit, or nothing says where the model is served.
     """
+    if options.get("fallbacks"):
+        options["fallbacks"] = tuple(_fallback(other, options) for other in options["fallbacks"])
     try:
         config = LMConfig(model=model, **options)
         # Read here and recorded, so that a worker elsewhere calls the address that the user meant.
@@ -51,3 +59,9 @@ def served_at(config: LMConfig) -> str:
         raise ConfigurationError(f"LM {config.model!r}: say where it is served: api_base=…, or {preset.url_variable}")
     # Anthropic's SDK adds /v1 to every path, and OpenAI's does not.
     return url.removesuffix("/v1") if preset.api == "anthropic" else url
+
+
+def _fallback(other: Any, options: dict[str, Any]) -> Any:
+    if isinstance(other, str):
+        return lm_config(other, **{name: options[name] for name in _SHARED_WITH_FALLBACKS if name in options})
+    return configuration_of(other) if hasattr(other, "has_own_key") else other

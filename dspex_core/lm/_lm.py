@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, Self, TextIO, TypeVar
 
-from dspex_core.errors import LMTimeoutError
+from dspex_core import events
+from dspex_core.errors import LMError, LMTimeoutError
+from dspex_core.lm._accounting import answered
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config, served_at
 from dspex_core.lm._hedging import Stragglers, hedged
@@ -16,7 +18,7 @@ from dspex_core.lm._inspect import print_calls
 from dspex_core.lm._pool import Pool, Turn, estimated_tokens, pool_of
 from dspex_core.lm._provider import Provider, provider_of
 from dspex_core.lm._retrying import retried
-from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_caller, current_payer
+from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_caller, current_payer, is_compiling
 from dspex_core.usage import Usage
 
 _T = TypeVar("_T")
@@ -29,11 +31,32 @@ class _OnLoop:
     provider: Provider
 
 
+@dataclass
+class _Begun:
+    """A stream whose first piece has come, and what ends it and gives its slot back."""
+
+    first: str | LMResponse
+    pieces: AsyncGenerator[str | LMResponse]
+    held: AsyncExitStack
+    sent_at: float
+    retries: int
+
+    async def all_pieces(self) -> AsyncGenerator[str | LMResponse]:
+        """The first and the others; the response knows what it took."""
+        piece: str | LMResponse | None = self.first
+        while piece is not None:
+            if isinstance(piece, LMResponse):
+                yield answered(piece, seconds=time.monotonic() - self.sent_at, retries=self.retries)
+            else:
+                yield piece
+            piece = await anext(self.pieces, None)
+
+
 class LM:
     """A model to call, with a limit of calls in flight, retries and a cache. Safe to share between tasks and threads.
 
         lm = LM("openai/gpt-4o-mini")
-        lm = LM("anthropic/claude-sonnet-4-5", max_tokens=1_000)
+        lm = LM("anthropic/claude-sonnet-4-5", max_tokens=1_000, fallbacks=["openai/gpt-4o-mini"])
         lm = LM("openai/llama3", api_base="http://127.0.0.1:8000/v1")
 
     Args:
@@ -50,6 +73,7 @@ class LM:
         self.config = lm_config(model, **options)
         self._api_key = api_key
         self.history: deque[LMCall] = deque(maxlen=CALLS_KEPT)
+        self._fallbacks = tuple(LM.from_config(other) for other in self.config.fallbacks)
         self._cache: ResponseCache | None = None
         self._pool: Pool | None = None
         self._stragglers = Stragglers()
@@ -71,14 +95,17 @@ class LM:
         return served_at(self.config)
 
     def check(self) -> None:
-        """Raise ConfigurationError if there is no key."""
+        """Raise ConfigurationError if there is no key, for this model or for one of its fallbacks."""
         provider_of(self.config, api_key=self._api_key)
+        for other in self._fallbacks:
+            other.check()
 
     @remembered
     async def generate(self, request: LMRequest) -> LMResponse:
         """Ask the model; an answer that is known already comes from the cache, and costs nothing.
 
-        The same request asked twice at once is sent once. An answer is on disk before it is returned.
+        The same request asked twice at once is sent once. An answer is on disk before it is returned. A model that has
+        fallbacks is tried but briefly; what cannot be cured by waiting, such as a rejected key, is not passed on.
 
         Raises:
             ConfigurationError: If there is no key.
@@ -86,9 +113,15 @@ class LM:
                 evaluation waits instead.
             LMError: If no good answer came after all retries that make sense.
         """
-        if self.config.deadline_seconds is None:
-            return await self._generate(request)
-        return await self._in_time(self._generate(request))
+        others = self._fallbacks_now()
+        try:
+            if self.config.deadline_seconds is None:
+                return await self._generate(request, brief=bool(others))
+            return await self._in_time(self._generate(request, brief=bool(others)))
+        except LMError as error:
+            if not others:
+                raise
+            return await self._fall_back(others, request, error)
 
     @remembered_stream
     async def stream(self, request: LMRequest) -> AsyncGenerator[str | LMResponse]:
@@ -112,10 +145,16 @@ class LM:
             yield known.response.text
             yield _known(known, key)
             return
-        first, pieces, held = await self._in_time(self._begin(here, request))
-        async with held:
-            yield first
-            async for piece in pieces:
+        others = self._fallbacks_now()
+        try:
+            begun = await self._in_time(self._begin(here, request, brief=bool(others)))
+        except LMError as error:
+            async with aclosing(self._fall_back_streaming(others, request, error)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        async with begun.held:
+            async for piece in begun.all_pieces():
                 if key and isinstance(piece, LMResponse):
                     answer = CachedAnswer(response=piece, paid_by=payer.name if payer else "")
                     await self._open_cache().put(key, answer)
@@ -138,6 +177,8 @@ class LM:
         here = self._loops.pop(asyncio.get_running_loop(), None)
         if here is not None:
             await here.provider.close()
+        for other in self._fallbacks:
+            await other.close()
 
     def __repr__(self) -> str:
         return f"LM({self.config.model!r})"
@@ -146,10 +187,45 @@ class LM:
         # Programs are copied often, and one that holds an LM means this one, with its connections.
         return self
 
-    async def _generate(self, request: LMRequest) -> LMResponse:
+    def _fallbacks_now(self) -> "tuple[LM, ...]":
+        return () if is_compiling() and not self.config.fallbacks_in_compile else self._fallbacks
+
+    async def _fall_back(self, others: "tuple[LM, ...]", request: LMRequest, error: LMError) -> LMResponse:
+        for other in others if error.retryable else ():
+            self._tell(other, error)
+            try:
+                return await other.generate(request)
+            except LMError as failed:
+                error = failed
+        raise error
+
+    async def _fall_back_streaming(
+        self, others: "tuple[LM, ...]", request: LMRequest, error: LMError
+    ) -> AsyncGenerator[str | LMResponse]:
+        for other in others if error.retryable else ():
+            self._tell(other, error)
+            begun = False
+            try:
+                async with aclosing(other.stream(request)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+            except LMError as failed:
+                # What has been said cannot be unsaid, so no other model can take over.
+                if begun:
+                    raise
+                error = failed
+            else:
+                return
+        raise error
+
+    def _tell(self, other: "LM", error: LMError) -> None:
+        events.publish(events.LMFellBack(model=self.config.model, fallback=other.config.model, reason=str(error)))
+
+    async def _generate(self, request: LMRequest, *, brief: bool) -> LMResponse:
         here = await self._on_this_loop()
         if not self.config.cache:
-            return await self._attempts(here, request)
+            return await self._attempts(here, request, brief=brief)
         key = cache_key(self.config, request, endpoint=self.endpoint)
         cache, payer = self._open_cache(), current_payer()
         known = await cache.get(key)
@@ -158,7 +234,8 @@ class LM:
 
         async def ask() -> CachedAnswer:
             return CachedAnswer(
-                response=await self._attempts(here, request), paid_by=payer.name if payer is not None else ""
+                response=await self._attempts(here, request, brief=brief),
+                paid_by=payer.name if payer is not None else "",
             )
 
         answer, asked = await cache.once(key, ask, asker=self._api_key)
@@ -180,8 +257,8 @@ class LM:
                 model=self.config.name,
             ) from None
 
-    async def _attempts(self, here: _OnLoop, request: LMRequest) -> LMResponse:
-        turn = self._turn(request, patient=current_caller() is not None)
+    async def _attempts(self, here: _OnLoop, request: LMRequest, *, brief: bool) -> LMResponse:
+        turn = self._turn(request, patient=current_caller() is not None, brief=brief)
 
         async def attempt() -> LMResponse:
             try:
@@ -189,17 +266,19 @@ class LM:
                 async with turn:
                     return await self._attempt(here, request, turn)
             finally:
-                turn.patient = True
+                turn.patient = not brief
 
-        return await retried(attempt, lambda: turn.queued_seconds)
+        response = await retried(attempt, lambda: turn.queued_seconds, brief=brief)
+        return response if turn.attempts == 1 else answered(response, retries=turn.attempts - 1)
 
     async def _attempt(self, here: _OnLoop, request: LMRequest, turn: Turn) -> LMResponse:
         async def send(turn: Turn = turn) -> LMResponse:
             sent_at = time.monotonic()
             response = await here.provider.complete(request)
-            self._stragglers.took(time.monotonic() - sent_at)
+            seconds = time.monotonic() - sent_at
+            self._stragglers.took(seconds)
             turn.used_tokens = response.usage.prompt_tokens + response.usage.completion_tokens
-            return response
+            return answered(response, seconds=seconds)
 
         async def send_again() -> LMResponse:
             async with self._turn(request, patient=True) as another:
@@ -208,31 +287,29 @@ class LM:
         late_after = self._stragglers.late_after() if self.config.hedge else None
         return await send() if late_after is None else await hedged(send, send_again, late_after=late_after)
 
-    def _turn(self, request: LMRequest, *, patient: bool) -> Turn:
+    def _turn(self, request: LMRequest, *, patient: bool, brief: bool = False) -> Turn:
         pool = self._open_pool()
         tokens = estimated_tokens(self.config, request) if pool.counts_tokens else 0
-        return pool.turn(tokens=tokens, patient=patient)
+        return pool.turn(tokens=tokens, patient=patient, brief=brief)
 
     def _open_pool(self) -> Pool:
         if self._pool is None:
             self._pool = pool_of(self.config, endpoint=self.endpoint, api_key=self._api_key)
         return self._pool
 
-    async def _begin(
-        self, here: _OnLoop, request: LMRequest
-    ) -> tuple[str | LMResponse, AsyncGenerator[str | LMResponse], AsyncExitStack]:
-        """A stream whose first piece has come, that piece, and what ends the stream and gives its slot back."""
-        turn = self._turn(request, patient=current_caller() is not None)
+    async def _begin(self, here: _OnLoop, request: LMRequest, *, brief: bool) -> _Begun:
+        turn = self._turn(request, patient=current_caller() is not None, brief=brief)
 
-        async def begin() -> tuple[str | LMResponse, AsyncGenerator[str | LMResponse], AsyncExitStack]:
+        async def begin() -> _Begun:
             async with AsyncExitStack() as stack:
-                stack.callback(setattr, turn, "patient", True)  # noqa: FBT003 - setattr's own
+                stack.callback(setattr, turn, "patient", not brief)
                 await stack.enter_async_context(turn)
+                sent_at = time.monotonic()
                 pieces = await stack.enter_async_context(aclosing(here.provider.stream(request)))
                 first = await anext(pieces)
-                return first, pieces, stack.pop_all()
+                return _Begun(first, pieces, stack.pop_all(), sent_at=sent_at, retries=turn.attempts - 1)
 
-        return await retried(begin, lambda: turn.queued_seconds)
+        return await retried(begin, lambda: turn.queued_seconds, brief=brief)
 
     async def _on_this_loop(self) -> _OnLoop:
         loop = asyncio.get_running_loop()

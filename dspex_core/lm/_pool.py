@@ -25,7 +25,7 @@ from dspex_core.lm._adaptive import AdaptiveLimit
 from dspex_core.lm._breaker import Breaker, BreakerState
 from dspex_core.lm._breaker_report import report_breaker
 from dspex_core.lm._rates import Rate, exhausted_for
-from dspex_core.lm._retrying import PATIENCE_SECONDS
+from dspex_core.lm._retrying import PATIENCE_BEFORE_FALLBACK_SECONDS, PATIENCE_SECONDS
 from dspex_core.lm._turns import Turns
 from dspex_core.seam import LMConfig, LMRequest, current_caller
 
@@ -52,18 +52,22 @@ class Turn:
 
     Attributes:
         queued_seconds: How long the slot was waited for while the provider worked.
+        attempts: How often it was asked for.
     """
 
-    def __init__(self, pool: "Pool", *, tokens: int, patient: bool) -> None:
+    def __init__(self, pool: "Pool", *, tokens: int, patient: bool, brief: bool = False) -> None:
         self._pool = pool
         self.tokens = tokens
-        self.patient = patient
+        self.patient = patient and not brief
+        self.brief = brief
         self.used_tokens: int | None = None
         self.queued_seconds = 0.0
+        self.attempts = 0
         self.round = 0
         self.probe = False
 
     async def __aenter__(self) -> Self:
+        self.attempts += 1
         await self._pool.enter(self)
         return self
 
@@ -110,14 +114,15 @@ class Pool:
         """Calls that may be in flight now."""
         return self._limit.limit
 
-    def turn(self, *, tokens: int = 0, patient: bool = True) -> Turn:
+    def turn(self, *, tokens: int = 0, patient: bool = True, brief: bool = False) -> Turn:
         """A slot to enter.
 
         Args:
             tokens: What the call will take, by estimate; set `used_tokens` on the turn once it is known.
             patient: Whether to wait for a provider that is left alone for a while.
+            brief: Whether another model waits to take the call, so that no long pause is waited for, of any kind.
         """
-        return Turn(self, tokens=tokens, patient=patient)
+        return Turn(self, tokens=tokens, patient=patient, brief=brief)
 
     def heed(self, headers: Mapping[str, str]) -> None:
         """Take note of what an answer's headers say of the provider's limits."""
@@ -131,9 +136,12 @@ class Pool:
 
         Raises:
             LMUnavailableError: If the breaker is open, and the caller does not wait for it.
+            LMRateLimitError: If the provider asks all to wait, and the caller does not.
         """
         now = self._clock()
         with self._lock:
+            if turn.brief and self._paused_until - now > PATIENCE_BEFORE_FALLBACK_SECONDS:
+                raise self._limited(now)
             if self._breaker.state != "closed" and self._breaker.wait(now) != 0.0 and not self._is_worth_waiting(turn):
                 raise self._unavailable(now)
             if not self._waiting and self._wait(now, turn) == 0.0:
@@ -267,6 +275,11 @@ class Pool:
             model=self._name,
             retry_after=wait,
         )
+
+    def _limited(self, now: float) -> LMRateLimitError:
+        wait = self._paused_until - now
+        said = f"{self._model}: {self._endpoint} takes no more calls for {wait:.1f} s"
+        return LMRateLimitError(said, provider=self._provider, model=self._name, retry_after=wait)
 
     def _tell(self, state: BreakerState, pause: float, reason: str) -> None:
         changed = events.BreakerChanged(

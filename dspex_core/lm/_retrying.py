@@ -13,38 +13,46 @@ PATIENCE_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 15.0
 LONGEST_JITTER_SECONDS = 1.0
 _JITTER = 0.25
+ATTEMPTS_BEFORE_FALLBACK = 3
+PATIENCE_BEFORE_FALLBACK_SECONDS = 10.0
 
 _T = TypeVar("_T")
 
 _full_jitter = tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_SECONDS)
 
 
-def retrying(queued_seconds: Callable[[], float] = lambda: 0.0) -> tenacity.AsyncRetrying:
+def retrying(queued_seconds: Callable[[], float] = lambda: 0.0, *, brief: bool = False) -> tenacity.AsyncRetrying:
     """Attempts at a call or a search, to loop over: they end where no repetition can help, or after enough of them.
 
     Args:
         queued_seconds: How much of the time so far was spent in a queue here, which is not held against the provider.
+        brief: Whether to give up soon, since another model waits to take the call.
     """
+    attempts = ATTEMPTS_BEFORE_FALLBACK if brief else ATTEMPTS
+    patience_seconds = PATIENCE_BEFORE_FALLBACK_SECONDS if brief else PATIENCE_SECONDS
 
     def patience_ends(state: tenacity.RetryCallState) -> bool:
         spent = (state.seconds_since_start or 0.0) - queued_seconds()
-        return spent + state.upcoming_sleep >= PATIENCE_SECONDS
+        return spent + state.upcoming_sleep >= patience_seconds
 
     return tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(_is_retryable),
         wait=_wait,
         sleep=_sleep,
-        stop=lambda state: state.attempt_number >= ATTEMPTS or patience_ends(state),
+        stop=lambda state: state.attempt_number >= attempts or patience_ends(state),
         reraise=True,
     )
 
 
-async def retried(attempt: Callable[[], Awaitable[_T]], queued_seconds: Callable[[], float]) -> _T:
+async def retried(
+    attempt: Callable[[], Awaitable[_T]], queued_seconds: Callable[[], float], *, brief: bool = False
+) -> _T:
     """The same for one call. That it went well the first time, as most do, costs nothing.
 
     Args:
         attempt: Makes the call.
         queued_seconds: As of `retrying`.
+        brief: As of `retrying`.
     """
     try:
         return await attempt()
@@ -52,7 +60,7 @@ async def retried(attempt: Callable[[], Awaitable[_T]], queued_seconds: Callable
         if not _is_retryable(error):
             raise
         failures = [error]
-    async for again in retrying(queued_seconds):
+    async for again in retrying(queued_seconds, brief=brief):
         with again:
             if failures:
                 raise failures.pop()

@@ -14,6 +14,7 @@ from dspex_core.seam import (
     MetricLike,
     Program,
     ProgramState,
+    compiling,
     configuration_of,
     current_adapter,
     current_runtime,
@@ -123,8 +124,9 @@ class Optimizer(BaseModel):
         )
         self.prepare(search)
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
-        await search.evaluate(student.get_state(), "baseline")
-        result = search.result(await self.search(search))
+        with compiling():
+            await search.evaluate(student.get_state(), "baseline")
+            result = search.result(await self.search(search))
         search.runtime.emit(OptimizerFinished(score=result.score))
         return result
 

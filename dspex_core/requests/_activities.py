@@ -31,6 +31,7 @@ class EvaluateChunk(_Value):
     """Score a program on the rows from `start` up to, not including, `stop`; or on those of `rows`.
 
     The program is the activity's second argument: with large demos it is large, and the same for every chunk.
+    `compiling` says that it is part of a compile, here and below.
     """
 
     metric: CodeReference
@@ -39,6 +40,7 @@ class EvaluateChunk(_Value):
     start: int
     stop: int
     rows: tuple[int, ...] | None = None
+    compiling: bool = False
 
     @property
     def indices(self) -> Sequence[int]:
@@ -76,6 +78,7 @@ class TraceRows(_Value):
     threshold: float | None
     rounds: int
     keep: Literal["accepted", "all"] = "accepted"
+    compiling: bool = False
 
 
 class Suggest(_Value):
@@ -116,6 +119,7 @@ class Generate(_Value):
 
     request: LMRequest
     lm: LMConfig
+    compiling: bool = False
 
 
 class CallTool(_Value):

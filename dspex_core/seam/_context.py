@@ -20,6 +20,8 @@ _payer: ContextVar["Payer | None"] = ContextVar("dspex_payer", default=None)
 _caller: ContextVar["object | None"] = ContextVar("dspex_caller", default=None)
 _meters: ContextVar[tuple["UsageMeter", ...]] = ContextVar("dspex_usage_meters", default=())
 
+_compiling: ContextVar[bool] = ContextVar("dspex_compiling", default=False)
+
 _adding = threading.Lock()
 
 ROLLOUTS_WITHIN = 1_000
@@ -31,6 +33,21 @@ class UsageMeter:
 
     def __init__(self) -> None:
         self.usage = Usage()
+
+
+@contextmanager
+def compiling(*, really: bool = True) -> Generator[None]:
+    """Say that calls of the block belong to a compile, so that they measure the model asked for and no other."""
+    token = _compiling.set(really)
+    try:
+        yield
+    finally:
+        _compiling.reset(token)
+
+
+def is_compiling() -> bool:
+    """Whether calls made now belong to a compile."""
+    return _compiling.get()
 
 
 def current_rollout() -> int:

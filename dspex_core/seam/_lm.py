@@ -45,6 +45,8 @@ class LMConfig(BaseModel):
         extra: Further fields of the request, such as {"top_p": 0.9}; they win over all others.
         prompt_caching: Whether the common beginning of prompts is marked for a provider's cache that takes marks.
         price_per_million: US dollars for a million tokens sent, and received; None takes the list price.
+        fallbacks: Models that take a call, one after the other, when this one cannot be reached for a while.
+        fallbacks_in_compile: Whether they do so in a compile, too, where that changes what is measured.
         cache: Whether answers are kept and found again.
         timeout_seconds: Longest wait for one attempt.
         deadline_seconds: Longest wait for an answer in all, with queueing and every retry; None sets no such limit.
@@ -67,6 +69,8 @@ class LMConfig(BaseModel):
     extra: dict[str, JsonValue] = {}
     prompt_caching: bool = True
     price_per_million: tuple[NonNegativeFloat, NonNegativeFloat] | None = None
+    fallbacks: "tuple[LMConfig, ...]" = ()
+    fallbacks_in_compile: bool = False
     cache: bool = True
     timeout_seconds: float = Field(default=60.0, gt=0)
     deadline_seconds: float | None = Field(default=None, gt=0)

@@ -7,7 +7,13 @@ from dspex_core.testing import check_optimizer, conformance_program, conformance
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"random_search": {"num_candidate_programs": 3}}
+SMALL = {
+    "mipro_v2": {
+        "auto": None, "num_candidates": 4, "num_trials": 4, "minibatch_size": 8, "minibatch_full_eval_steps": 2,
+        "parallel_trials": 2,
+    },
+    "bootstrap_few_shot_with_random_search": {"num_candidate_programs": 3},
+}  # fmt: skip
 """Options with which a run takes seconds."""
 
 

@@ -49,6 +49,7 @@ class DSPExPlugin(SimplePlugin):
             shells.evaluate_chunk,
             shells.trace_rows,
             shells.read_rows,
+            shells.suggest,
             shells.generate,
             shells.retrieve,
             shells.call_tool,

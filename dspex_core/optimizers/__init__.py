@@ -6,6 +6,7 @@ from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
 from dspex_core.optimizers._search import Candidate, CompileResult, Proposal, Search
+from dspex_core.optimizers.mipro_v2 import MIPROv2
 
 __all__ = [
     "OPTIMIZERS",
@@ -15,6 +16,7 @@ __all__ = [
     "CompileResult",
     "LMOption",
     "LabeledFewShot",
+    "MIPROv2",
     "Optimizer",
     "Proposal",
     "Search",

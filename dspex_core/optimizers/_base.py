@@ -1,7 +1,15 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
 from dspex_core.errors import ConfigurationError, DatasetError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
@@ -70,14 +78,19 @@ class Optimizer(BaseModel):
             UnknownNameError: If there is no such option.
             ConfigurationError: If a value does not fit.
         """
-        for option in options:
-            if option not in cls.model_fields:
-                raise UnknownNameError(f"{cls.__name__} option", option, cls.model_fields)
+        return cls.model_validate(options)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _clearly(cls, options: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say what is wrong with an option in one line."""
         try:
-            return cls.model_validate(options)
+            return handler(options)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                raise UnknownNameError(f"{cls.__name__} option", where, cls.model_fields) from None
             raise ConfigurationError(f"{cls.__name__} option {where!r}: {first['msg']}") from None
 
     async def compile(

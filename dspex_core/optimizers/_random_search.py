@@ -1,16 +1,14 @@
-import random
 from typing import ClassVar
 
 from pydantic import Field
 
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
-from dspex_core.optimizers._labeled_few_shot import labeled_state
-from dspex_core.optimizers._search import P, Proposal, Search, all_of
+from dspex_core.optimizers._demo_sets import NO_DEMOS, demo_set
+from dspex_core.optimizers._search import P, Search, all_of
 from dspex_core.seam import Dataset, ProgramState
 
-SEEDS_APART = 1_000
-"""How far apart the drawings of two seeds begin, so that they share no set."""
+PHASE = "evaluating sets of demos"
 
 
 class BootstrapFewShotWithRandomSearch(Optimizer):
@@ -35,7 +33,7 @@ class BootstrapFewShotWithRandomSearch(Optimizer):
     appendix E.2; semantics as in DSPy 3. Without a validation set, the training rows score.
     """
 
-    name: ClassVar[str] = "random_search"
+    name: ClassVar[str] = "bootstrap_few_shot_with_random_search"
 
     metric_threshold: float | None = None
     max_bootstrapped_demos: int = Field(default=4, ge=0)
@@ -50,43 +48,29 @@ class BootstrapFewShotWithRandomSearch(Optimizer):
 
     async def search(self, search: Search[P]) -> ProgramState:
         """Make every set of demos, and score them."""
-        numbers = range(-3, self.num_candidate_programs)
-        if self.stop_at_score is not None:
-            return await self._one_by_one(search, numbers, self.stop_at_score)
-        proposals = await all_of(self._proposal(search, number) for number in numbers)
-        await search.evaluate_all(proposals, phase="evaluating sets of demos")
-        return proposals[-1].state
-
-    async def _one_by_one(self, search: Search[P], numbers: range, stop_at_score: float) -> ProgramState:
-        state = search.student.get_state()
-        for number in numbers:
-            proposal = await self._proposal(search, number)
-            state = proposal.state
-            candidates = await search.evaluate_all([proposal], phase="evaluating sets of demos", detail=proposal.label)
-            if any(candidate.score >= stop_at_score for candidate in candidates):
-                break
-        return state
-
-    async def _proposal(self, search: Search[P], number: int) -> Proposal:
-        """The set of that number; from 0 on they are shuffled."""
-        if number == -3:  # noqa: PLR2004 - the numbers are those of DSPy's sets
-            state = search.student.get_state()
-            return Proposal(state.with_demos(dict.fromkeys(state.predictors, ())), "no demos", parent=0)
-        if number == -2:  # noqa: PLR2004 - as above
-            count = self.max_labeled_demos
-            return Proposal(await labeled_state(search, count, seed=self.seed), "labeled demos", parent=0)
-        rows, size = list(range(len(search.trainset))), self.max_bootstrapped_demos
-        if number >= 0:
-            drawing = self.seed * SEEDS_APART + number
-            random.Random(drawing).shuffle(rows)  # noqa: S311 - repeatable by design
-            size = random.Random(drawing).randint(1, size) if size else 0  # noqa: S311 - as above
         bootstrap = BootstrapFewShot(
             metric=self.metric,
             seed=self.seed,
             metric_threshold=self.metric_threshold,
-            max_bootstrapped_demos=size,
+            max_bootstrapped_demos=self.max_bootstrapped_demos,
             max_labeled_demos=self.max_labeled_demos,
             max_rounds=self.max_rounds,
         )
-        label = "bootstrapped demos" if number < 0 else f"shuffled set {number + 1}, {size} bootstrapped"
-        return Proposal(await bootstrap.bootstrapped(search, rows), label, parent=0)
+        numbers = range(NO_DEMOS, self.num_candidate_programs)
+        if self.stop_at_score is not None:
+            return await self._one_by_one(search, bootstrap, numbers, self.stop_at_score)
+        proposals = await all_of(demo_set(search, bootstrap, number) for number in numbers)
+        await search.evaluate_all(proposals, phase=PHASE)
+        return proposals[-1].state
+
+    async def _one_by_one(
+        self, search: Search[P], bootstrap: BootstrapFewShot, numbers: range, stop_at_score: float
+    ) -> ProgramState:
+        state = search.student.get_state()
+        for number in numbers:
+            proposal = await demo_set(search, bootstrap, number)
+            state = proposal.state
+            candidates = await search.evaluate_all([proposal], phase=PHASE, detail=proposal.label)
+            if any(candidate.score >= stop_at_score for candidate in candidates):
+                break
+        return state

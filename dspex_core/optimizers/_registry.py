@@ -3,6 +3,7 @@ from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
+from dspex_core.optimizers.mipro_v2 import MIPROv2
 
 # One line adds an optimizer: to the command line, to the workers and to the conformance suite.
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -11,6 +12,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
         BootstrapFewShot,
         BootstrapFewShotWithRandomSearch,
         LabeledFewShot,
+        MIPROv2,
     )
 }
 """Optimizers by the name that the command line uses."""

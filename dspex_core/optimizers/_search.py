@@ -1,6 +1,6 @@
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +32,7 @@ from dspex_core.usage import Usage
 
 P = TypeVar("P", bound=Program)
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Candidate(BaseModel):
@@ -264,16 +265,22 @@ class Search(Generic[P]):
         return result
 
     async def ask(
-        self, module: Module, *, lm: LMConfig | None = None, rollout: int = 0, temperature: float = 1.0, **inputs: Any
+        self,
+        module: Module,
+        inputs: Mapping[str, Any],
+        *,
+        lm: LMConfig | None = None,
+        rollout: int = 0,
+        temperature: float = 1.0,
     ) -> Prediction:
         """Ask a model something for the search itself, such as a better instruction.
 
         Args:
             module: What to ask; its predictors need no LM and no adapter of their own.
+            inputs: Its inputs.
             lm: The model to ask; None for the one in force.
             rollout: Which sample to take; 0 is the ordinary answer.
             temperature: Temperature of a sample.
-            **inputs: The module's inputs.
 
         Raises:
             AdapterParseError: If the answer cannot be read.
@@ -390,6 +397,16 @@ class Search(Generic[P]):
 def digest_of(state: ProgramState) -> str:
     """What a state is, as a short text: equal for equal states only."""
     return hashlib.blake2b(state.model_dump_json().encode(), digest_size=16).hexdigest()
+
+
+async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """Two results, the work done side by side; if one fails, the other is finished first."""
+    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(other, BaseException):
+        raise other
+    return one, other
 
 
 async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

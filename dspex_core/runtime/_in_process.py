@@ -200,9 +200,13 @@ class InProcessRuntime:
         self, space: Mapping[str, int], history: Sequence[Trial], *, count: int, seed: int
     ) -> list[dict[str, int]]:
         """Ask Optuna's sampler, in a thread."""
-        from dspex_core.runtime._suggest import suggested  # noqa: PLC0415 - importing Optuna takes half a second
 
-        return await in_thread(lambda: suggested(space, history, count=count, seed=seed))
+        def ask() -> list[dict[str, int]]:
+            from dspex_core.runtime._suggest import suggested  # noqa: PLC0415 - importing Optuna takes half a second
+
+            return suggested(space, history, count=count, seed=seed)
+
+        return await in_thread(ask)
 
     def emit(self, event: events.Event) -> None:
         """Publish in this process."""

@@ -16,7 +16,7 @@ from dspex import Client, settings
 from dspex.devserver import dev_server
 from dspex.worker import WorkerProcess
 from dspex_core import LM, ChainOfThought
-from dspex_core.optimizers import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
+from dspex_core.optimizers import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot, MIPROv2
 from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -48,6 +48,11 @@ async def run_each(client, lm):
     for run_id, program, optimizer in (
         ("bootstrap-few-shot", conformance_program(), BootstrapFewShot(metric="exact_match")),
         (
+            "mipro-v2",
+            conformance_program(),
+            MIPROv2(metric="exact_match", auto=None, num_candidates=2, num_trials=2, minibatch_size=4),
+        ),
+        (
             "random-search",
             conformance_program(),
             BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=1),
@@ -64,6 +69,8 @@ async def run_each(client, lm):
     return [
         "bootstrap-few-shot",
         "bootstrap-few-shot/evaluation-2",
+        "mipro-v2",
+        "mipro-v2/evaluation-2",
         "random-search",
         "labeled-few-shot",
         "program-run",

@@ -45,7 +45,11 @@ async def test_sets_come_in_dspys_order_baseline_none_labeled_unshuffled_then_sh
     )  # fmt: skip
     labels = [candidate.label for candidate in result.candidates]
     assert labels[:4] == ["baseline", "no demos", "labeled demos", "bootstrapped demos"]
-    assert [label.partition(",")[0] for label in labels[4:]] == ["shuffled set 1", "shuffled set 2", "shuffled set 3"]
+    assert [label.partition(",")[0] for label in labels[4:]] == [
+        "shuffled rows 0",
+        "shuffled rows 1",
+        "shuffled rows 2",
+    ]
     assert demo_counts(result) == [0, 0, 4, 4, 4, 4, 4]
     assert result.score == 100.0
     assert {candidate.parent for candidate in result.candidates[1:]} == {0}

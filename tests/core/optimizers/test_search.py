@@ -168,8 +168,8 @@ async def test_what_is_asked_for_the_search_itself_counts_and_may_go_to_another_
     search = search_of(model)
     advise = Predict("task -> advice")
     config = lm_of(other).config
-    first = await search.ask(advise, task="x", lm=config, rollout=1, temperature=0.7)
-    second = await search.ask(advise, task="x", lm=config, rollout=2, temperature=0.7)
+    first = await search.ask(advise, {"task": "x"}, lm=config, rollout=1, temperature=0.7)
+    second = await search.ask(advise, {"task": "x"}, lm=config, rollout=2, temperature=0.7)
     assert (first.advice, second.advice) == ("be brief", "be brief")
     assert [body["temperature"] for body in other.bodies] == [0.7, 0.7]
     assert model.bodies == []

@@ -1,0 +1,82 @@
+import random
+from dataclasses import dataclass, field
+
+from dspex_core.optimizers._search import Candidate, P, Proposal, Search
+from dspex_core.optimizers.mipro_v2._combinations import Choices, Combinations
+from dspex_core.optimizers.mipro_v2._plan import Plan
+from dspex_core.seam import ProgramState, Trial
+
+PHASE = "trying combinations"
+
+
+@dataclass
+class _Tried:
+    """A combination, and how its trials went."""
+
+    choices: Choices
+    candidates: list[Candidate] = field(default_factory=list[Candidate])
+    complete: bool = False
+
+    @property
+    def mean(self) -> float:
+        return sum(candidate.score for candidate in self.candidates) / len(self.candidates)
+
+
+async def best_combination(
+    search: Search[P], combinations: Combinations, plan: Plan, *, parallel_trials: int, seed: int
+) -> ProgramState:
+    """Try combinations that a sampler suggests; score the most promising ones on all rows.
+
+    Trials go out in batches: suggestions for a batch are drawn from what was known before it, so that the order in
+    which its trials end decides nothing.
+
+    Source: Opsahl-Ong et al. 2024, "Optimizing Instructions and Demonstrations for Multi-Stage Language Model
+    Programs", section 3.4 and algorithm 3 (MIPRO).
+
+    Returns:
+        The state of the most promising combination.
+    """
+    rng = random.Random(seed)  # noqa: S311 - repeatable by design
+    history = [Trial(choices=combinations.default, score=search.candidates[0].score)]
+    tried: dict[tuple[int, ...], _Tried] = {}
+    done = 0
+    while done < plan.trials:
+        count = min(parallel_trials, plan.steps - done % plan.steps, plan.trials - done)
+        batch = await search.runtime.suggest(combinations.sizes, history, count=count, seed=seed)
+        proposals = [
+            Proposal(combinations.state(choices), combinations.label(choices), parent=0, rows=_drawn(search, plan, rng))
+            for choices in batch
+        ]
+        detail = f"{done + 1} to {done + count} of {plan.trials}"
+        candidates = await search.evaluate_all(proposals, phase=PHASE, detail=detail)
+        for choices, candidate in zip(batch, candidates, strict=True):
+            history.append(Trial(choices=choices, score=candidate.score))
+            one = tried.setdefault(_key(choices), _Tried(choices))
+            one.candidates.append(candidate)
+            one.complete = one.complete or candidate.rows is None
+        done += count
+        if done % plan.steps == 0 or done == plan.trials:
+            history += await _completed(search, combinations, list(tried.values()))
+    return combinations.state(max(tried.values(), key=lambda one: one.mean).choices)
+
+
+async def _completed(search: Search[P], combinations: Combinations, tried: list[_Tried]) -> list[Trial]:
+    """Score the combination of the best mean on all rows, of those that were not yet."""
+    waiting = [one for one in tried if not one.complete]
+    if not waiting:
+        return []
+    best = max(waiting, key=lambda one: one.mean)
+    best.complete = True
+    proposal = Proposal(
+        combinations.state(best.choices), combinations.label(best.choices), parent=best.candidates[-1].index
+    )
+    candidates = await search.evaluate_all([proposal], phase="scoring the most promising", detail=proposal.label)
+    return [Trial(choices=best.choices, score=candidate.score) for candidate in candidates]
+
+
+def _drawn(search: Search[P], plan: Plan, rng: random.Random) -> tuple[int, ...] | None:
+    return None if plan.minibatch is None else tuple(sorted(rng.sample(search.val_rows, plan.minibatch)))
+
+
+def _key(choices: Choices) -> tuple[int, ...]:
+    return tuple(choices.values())

@@ -30,7 +30,7 @@ MOST_HELD_OUT = 1000
 class MIPROv2(Optimizer):
     """Proposes instructions and bootstraps sets of demos, and searches for the combination that scores best.
 
-        best = await MIPROv2(metric="exact_match", auto="light").compile(triage, trainset=train, valset=val)
+        best = await MIPROv2(metric="exact_match", auto="light").compile(triage, trainset=trainset, valset=valset)
 
     Attributes:
         seed: Decides every random choice.

@@ -9,7 +9,7 @@ from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimize
 from dspex_core.programs import DeclaredProgram
 from dspex_core.progress import Progress
 from dspex_core.requests import ProgramOutline
-from dspex_core.seam import scoped_runtime
+from dspex_core.seam import StoredDataset, scoped_runtime
 
 from ._runtime import WorkflowRuntime
 from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM
@@ -38,7 +38,7 @@ class CompileRun:
                 teacher=given.teacher,
                 teacher_lm=given.teacher_lm,
             )
-        return _written_down(result)
+        return _written_down(result, given.valset)
 
     def compile_status(self) -> CompileStatus:
         """Where the run stands."""
@@ -95,7 +95,7 @@ def _sorted_by(progress: Progress) -> tuple[str, int]:
     return progress.phase, len(progress.candidates)
 
 
-def _written_down(result: CompileResult[ProgramOutline]) -> CompileOutput:
+def _written_down(result: CompileResult[ProgramOutline], valset: StoredDataset) -> CompileOutput:
     if result.score is None or result.baseline_score is None:
         raise EvaluationError("the optimizer scored no candidate")
     return CompileOutput(
@@ -104,6 +104,10 @@ def _written_down(result: CompileResult[ProgramOutline]) -> CompileOutput:
         baseline_score=result.baseline_score,
         candidates=result.candidates,
         usage=result.usage,
+        scored_rows=result.scored_rows,
+        baseline_scores=result.baseline_scores,
+        best_scores=result.best_scores,
+        valset=valset,
     )
 
 

@@ -47,13 +47,17 @@ class CompileInput(_Value):
 
 
 class CompileOutput(_Value):
-    """What a compile ends with: `CompileResult`, written down."""
+    """What a compile ends with: `CompileResult`, written down, and where its validation set is."""
 
     program: ProgramOutline
     score: float
     baseline_score: float
     candidates: tuple[Candidate, ...]
     usage: Usage
+    scored_rows: tuple[int, ...] = ()
+    baseline_scores: tuple[float, ...] = ()
+    best_scores: tuple[float, ...] = ()
+    valset: StoredDataset | None = None
 
 
 class CompileStatus(_Value):

@@ -196,11 +196,17 @@ RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
 
 
 @runs_app.command()
-def show(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
+def show(
+    run_id: RunId,
+    report: Annotated[
+        str | None, typer.Option(help="Also write what a completed run found to this file, as a page of HTML.")
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
     """Show where a run stands."""
     from dspex.cli._runs import show_run  # noqa: PLC0415
 
-    run(show_run(run_id, as_json=as_json))
+    run(show_run(run_id, report=report, as_json=as_json))
 
 
 @runs_app.command()

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from dspex.cli._compile import follow, run_document
 from dspex.cli._progress import usage_line
-from dspex.cli._shell import tell, tell_json
+from dspex.cli._shell import say, tell, tell_json
 from dspex.cli._worker import server_in_use
 from dspex.client import Client
 from dspex_core.errors import RunConflictError
@@ -39,10 +39,25 @@ async def list_runs(*, as_json: bool) -> None:
     console.print(table)
 
 
-async def show_run(run_id: str, *, as_json: bool) -> None:
-    """Tell where a run stands."""
+async def show_run(run_id: str, *, report: str | None = None, as_json: bool) -> None:
+    """Tell where a run stands.
+
+    Args:
+        run_id: Its id.
+        report: Where to write what it found as a page of HTML, or None.
+        as_json: Whether to tell it as JSON.
+
+    Raises:
+        RunConflictError: If a page is wanted and the run has not completed.
+    """
     client = await Client.connect(await server_in_use())
-    status = await client.get_run(run_id).status()
+    run = client.get_run(run_id)
+    status = await run.status()
+    if report is not None:
+        if status.status != "completed":
+            raise RunConflictError(f"run {run_id} has nothing to report yet: it is {status.status}")
+        await run.report(report)
+        say(f"report: {report}")
     document = run_document(status)
     if as_json:
         tell_json(document)

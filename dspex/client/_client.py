@@ -83,7 +83,7 @@ class Client:
             temporal = await TemporalClient.connect(**connect_options(found), plugins=[plugin])
         except RuntimeError as error:
             raise ServerUnavailableError(f"the Temporal server at {found.address} does not answer: {error}") from None
-        return cls(Connection(temporal, found), plugin, settings.task_queue())
+        return cls(Connection(temporal, found, plugin.store), plugin, settings.task_queue())
 
     @classmethod
     async def dev(cls, *, trust: Collection[str] = (), say: Callable[[str], None] | None = None) -> Self:

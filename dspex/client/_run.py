@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tenacity
@@ -20,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from dspex._rooms import workflows
 from dspex.client._status import RunStatus, status_of
 from dspex.devserver import Server, web_ui_link
+from dspex_core.artifacts import ArtifactStore, DatasetReader
 from dspex_core.errors import RunError, RunFailedError, RunNotFoundError, ServerUnavailableError
 from dspex_core.events import (
     CandidateEvaluated,
@@ -32,7 +34,9 @@ from dspex_core.events import (
 )
 from dspex_core.modules import Module, build_program
 from dspex_core.optimizers import OPTIMIZERS, CompileResult
+from dspex_core.programs import write_whole
 from dspex_core.progress import Progress
+from dspex_core.reports import ROWS_SHOWN, Reported, report_page
 
 T = TypeVar("T")
 
@@ -49,10 +53,11 @@ UNTOUCHED_EVENTS = 2
 
 @dataclass(frozen=True)
 class Connection:
-    """A Temporal client and the server it talks to."""
+    """A Temporal client, the server it talks to, and where data sets are kept."""
 
     temporal: TemporalClient
     server: Server
+    store: ArtifactStore
 
 
 class Run:
@@ -99,7 +104,40 @@ class Run:
             baseline_score=output.baseline_score,
             candidates=output.candidates,
             usage=output.usage,
+            scored_rows=output.scored_rows,
+            baseline_scores=output.baseline_scores,
+            best_scores=output.best_scores,
         )
+
+    async def report(self, path: str | Path) -> None:
+        """Write what the run found as a page of HTML; see `CompileResult.report`. Needs no code of the program's.
+
+        Raises:
+            RunFailedError: If the run failed or was cancelled.
+            ArtifactError: If the artifact store cannot be read.
+            ProgramError: If the page cannot be written.
+        """
+        output, status = await self.output(), await self.status()
+        pairs = zip(output.scored_rows, output.baseline_scores, output.best_scores, strict=True)
+        differing = [row for row, before, after in pairs if before != after][: 2 * ROWS_SHOWN]
+        rows: dict[int, dict[str, Any]] = {}
+        if output.valset is not None and differing:
+            read = await DatasetReader(self._connection.store).read(output.valset, differing)
+            rows = dict(zip(differing, read.rows, strict=True))
+        page = report_page(
+            Reported(
+                title=f"{status.optimizer}: {self.id}",
+                candidates=output.candidates,
+                best=output.program.state,
+                baseline_scores=output.baseline_scores,
+                best_scores=output.best_scores,
+                scored_rows=output.scored_rows,
+                usage=output.usage,
+                rows=rows,
+                facts=[("took", f"{status.seconds:,.0f} s")],
+            )
+        )
+        write_whole(path, page, what="report")
 
     async def output(self) -> "workflows.CompileOutput":
         """The result as it was written down, for which no code of the program's is needed. Raises as `result` does."""

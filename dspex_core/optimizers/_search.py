@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +12,9 @@ from dspex_core.errors import EvaluationError
 from dspex_core.events import CandidateEvaluated, PhaseStarted, UsageAdded
 from dspex_core.modules import Module
 from dspex_core.optimizers._once import Once
-from dspex_core.record import Prediction
+from dspex_core.programs import write_whole
+from dspex_core.record import Example, Prediction
+from dspex_core.reports import Gain, Reported, gain_of, pareto_front, report_page
 from dspex_core.seam import (
     AdapterConfig,
     Dataset,
@@ -112,6 +115,9 @@ class CompileResult(Generic[P]):
         baseline_score: Score of the program as it was given.
         candidates: Every state that was scored, in order.
         usage: What all of it took.
+        scored_rows: Indices of the validation rows that candidates were scored on.
+        baseline_scores: Scores of the program as it was given on these rows, 0.0 to 1.0.
+        best_scores: Scores of the best one on them.
     """
 
     program: P
@@ -119,11 +125,56 @@ class CompileResult(Generic[P]):
     baseline_score: float | None
     candidates: tuple[Candidate, ...]
     usage: Usage
+    scored_rows: tuple[int, ...] = ()
+    baseline_scores: tuple[float, ...] = ()
+    best_scores: tuple[float, ...] = ()
 
     @property
     def cost(self) -> float | None:
         """What it cost in US dollars; None if the price of a model is not known."""
         return self.usage.cost_usd
+
+    @property
+    def gain(self) -> Gain | None:
+        """How much better the best program is than the given one, and how sure that is; None without scores."""
+        return gain_of(self.baseline_scores, self.best_scores) if self.baseline_scores else None
+
+    def pareto(self) -> list[Candidate]:
+        """Candidates worth a choice: none scores higher with as short a prompt. The shortest prompt first.
+
+        A prompt's length is that of its instructions and demos, which every call pays for.
+        """
+        return pareto_front([candidate for candidate in self.candidates if candidate.rows is None])
+
+    def report(self, path: str | Path | None = None, *, rows: Sequence[Example] = (), title: str = "Compile") -> str:
+        """A page of HTML, complete in itself: charts, what changed, demos, rows won and lost, how sure the gain is.
+
+        Args:
+            path: Where to write it; None writes nothing.
+            rows: The validation set, to show the rows' values beside their scores.
+            title: What the page is called.
+
+        Returns:
+            The page.
+
+        Raises:
+            ProgramError: If it cannot be written.
+        """
+        page = report_page(
+            Reported(
+                title=title,
+                candidates=self.candidates,
+                best=self.program.get_state(),
+                baseline_scores=self.baseline_scores,
+                best_scores=self.best_scores,
+                scored_rows=self.scored_rows,
+                usage=self.usage,
+                rows={index: example.to_dict() for index, example in enumerate(rows)},
+            )
+        )
+        if path is not None:
+            write_whole(path, page, what="report")
+        return page
 
 
 @dataclass(frozen=True)
@@ -318,12 +369,16 @@ class Search(Generic[P]):
         return self._result(best.state, best.score)
 
     def _result(self, state: ProgramState, score: float | None) -> CompileResult[P]:
+        scored = score is not None
         return CompileResult(
             program=self.student.with_state(state),
             score=score,
             baseline_score=self.candidates[0].score if self.candidates else None,
             candidates=tuple(self.candidates),
             usage=self.usage,
+            scored_rows=self.val_rows if scored else (),
+            baseline_scores=self.scores(self.candidates[0].state) if scored else (),
+            best_scores=self.scores(state) if scored else (),
         )
 
     async def _evaluate(self, index: int, proposal: Proposal, dataset: Dataset, metric: MetricLike) -> Candidate:

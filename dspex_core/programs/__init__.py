@@ -1,5 +1,6 @@
 """Programs written down: how their structure is rebuilt, the files they are saved in, and DSPy's."""
 
+from dspex_core.programs._disk import write_whole
 from dspex_core.programs._dspy_state import Anatomy
 from dspex_core.programs._file import (
     FORMAT_VERSION,
@@ -24,4 +25,5 @@ __all__ = [
     "read_program",
     "save_state",
     "write_program",
+    "write_whole",
 ]

@@ -70,11 +70,15 @@ async def test_a_run_that_was_left_goes_on_and_is_watched_listed_shown_and_expor
 
     exported, shown, in_use = await asyncio.gather(
         dspex("runs", "export", "left-alone", "-o", "exported.json", "--json"),
-        dspex("runs", "show", "left-alone", "--json"),
+        dspex("runs", "show", "left-alone", "--report", "report.html", "--json"),
         dspex(*compile_it, "--id", "left-alone"),
     )
     assert exported.document["program"] == "exported.json"
     assert (folder / "exported.json").read_bytes() == (folder / "again.json").read_bytes()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    # The rows' own values are there, read from where the run kept them.
+    assert "Rows won" in page
+    assert "&#34;topic&#34;" in page
     ended = ("id", "status", "score", "baseline_score", "trials", "lm_calls", "seconds", "optimizer")
     assert [shown.document[name] for name in ended] == [watched.document[name] for name in ended]
     assert in_use.code == 2

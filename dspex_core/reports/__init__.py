@@ -1,0 +1,16 @@
+"""Reports: what a compile found, as a page to read and keep."""
+
+from dspex_core.reports._front import pareto_front, prompt_size
+from dspex_core.reports._page import ROWS_SHOWN, Reported, ReportedCandidate, report_page
+from dspex_core.reports._significance import Gain, gain_of
+
+__all__ = [
+    "ROWS_SHOWN",
+    "Gain",
+    "Reported",
+    "ReportedCandidate",
+    "gain_of",
+    "pareto_front",
+    "prompt_size",
+    "report_page",
+]

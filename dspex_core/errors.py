@@ -250,7 +250,7 @@ class EvaluationError(DSPExError):
 
 
 class TrustError(DSPExError):
-    """A worker was asked to import code outside the packages it was told to trust, or code that differs."""
+    """A worker was asked for code that is not of the packages it was told to trust, or that differs."""
 
 
 class ArtifactError(DSPExError):

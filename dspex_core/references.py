@@ -2,9 +2,11 @@
 
 import hashlib
 import importlib
+import inspect
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -56,13 +58,18 @@ def reference_to(value: Any, *, what: str) -> CodeReference:
 def import_code(reference: CodeReference, *, trust: Collection[str] | None, what: str) -> Any:
     """Import what a reference names.
 
+    To trust a package is to trust what it defines, and not what it imports: of a module that imports `os`, nobody gets
+    `os.system`. Its objects may be instances of any class.
+
     Args:
         reference: What to import.
-        trust: Packages that may be imported from; None trusts all, for code that the caller named in its own process.
+        trust: Packages that may be imported from. None trusts all, in whatever version is here, for code that the
+            caller named in its own process.
         what: What it is, for the error.
 
     Raises:
-        TrustError: If the package is not trusted, or its source differs from the reference's.
+        TrustError: If the package is not trusted, the code is another package's, or the source differs from the
+            reference's.
         ProgramError: If there is no such module or attribute, or the module fails while it is imported.
     """
     require_trust(reference, trust=trust, what=what)
@@ -72,13 +79,17 @@ def import_code(reference: CodeReference, *, trust: Collection[str] | None, what
         digest = _source_digest(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
+            if trust is not None:
+                _require_own(found, part, reference, trust=trust, what=what)
+    except TrustError:
+        raise
     except (ImportError, AttributeError) as error:
         raise CodeMissingError(f"{what} {reference.path!r} cannot be imported: {error}") from None
     except Exception as error:  # noqa: BLE001 - a user's module may fail in any way while it is imported
         raise ProgramError(
             f"{what} {reference.path!r}: its module failed to import: {type(error).__name__}: {error}"
         ) from None
-    if reference.source_digest and digest != reference.source_digest:
+    if trust is not None and reference.source_digest and digest != reference.source_digest:
         raise TrustError(
             f"the {what} {reference.path} differs between the process that started the run and this worker: "
             "bring both to the same version, and start the worker again"
@@ -97,10 +108,33 @@ def require_trust(reference: CodeReference, *, trust: Collection[str] | None, wh
     if not colon or not module_name or not attribute:
         raise ProgramError(f"{what} {reference.path!r}: write package.module:attribute")
     package = module_name.partition(".")[0]
-    if trust is not None and package not in trust and module_name not in trust:
+    if trust is not None and not _is_trusted(module_name, trust):
         raise TrustError(
             f"this worker does not trust the package {package!r} that the {what} {reference.path} comes from; "
             f"if you do, start it with --trust {package}"
+        )
+
+
+def _is_trusted(module_name: str, trust: Collection[str]) -> bool:
+    return module_name.partition(".")[0] in trust or module_name in trust
+
+
+def _require_own(found: Any, name: str, reference: CodeReference, *, trust: Collection[str], what: str) -> None:
+    """Refuse what a trusted module merely imports, and the ways that Python's own attributes lead elsewhere."""
+    if isinstance(found, ModuleType):
+        home = found.__name__
+    elif isinstance(found, type) or inspect.isroutine(found):
+        home = getattr(found, "__module__", None) or "builtins"
+    else:
+        home = reference.path.partition(":")[0]
+    package = reference.path.partition(".")[0].partition(":")[0]
+    own = home.partition(".")[0] == package or _is_trusted(home, trust)
+    if name.startswith("__"):
+        own, home = False, f"Python's own ({name})"
+    if not own:
+        raise TrustError(
+            f"the {what} {reference.path} leads to code of {home}, and only code of {package} itself may be used: "
+            "write a function there that does what is wanted"
         )
 
 

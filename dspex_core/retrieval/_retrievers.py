@@ -34,9 +34,7 @@ class Retrievers:
     def _make(self, reference: CodeReference) -> Retriever:
         with self._making:
             if reference not in self._found:
-                # Whose own process this is may have changed the code since, and knows; a worker may not have.
-                wanted = CodeReference(path=reference.path) if self._trust is None else reference
-                self._found[reference] = _made(reference, import_code(wanted, trust=self._trust, what="retriever"))
+                self._found[reference] = _made(reference, import_code(reference, trust=self._trust, what="retriever"))
             return self._found[reference]
 
 

@@ -129,7 +129,7 @@ class Tool:
         """This tool, ready to be called here: its function is imported if it was not at hand.
 
         Args:
-            trust: Packages that it may come from; None trusts all.
+            trust: Packages that it may come from; None trusts all, in whatever version is here.
 
         Raises:
             TrustError: If it comes from another package, or its source has changed.
@@ -139,7 +139,9 @@ class Tool:
             return self
         found = import_code(self._reference, trust=trust, what="tool")
         source = found if isinstance(found, Tool) else Tool(found, name=self.name)
-        tool = type(self).from_spec(self.to_spec())
+        # What is sent on from here is the version that is here.
+        code = self._reference if trust is not None else reference_to(self._reference.path, what="tool")
+        tool = type(self).from_spec(self.to_spec().model_copy(update={"code": code}))
         tool._callee = source._callee  # noqa: SLF001 - the same class
         return tool
 

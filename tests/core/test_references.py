@@ -1,4 +1,7 @@
 import hashlib
+import os
+import pathlib
+import re
 import sys
 
 import pytest
@@ -88,3 +91,34 @@ def test_what_a_script_defines_cannot_be_imported_elsewhere(their_code):
     their_code.judge.__module__ = "__main__"
     with pytest.raises(ProgramError, match=r"the metric .?judge.? cannot be imported by a worker"):
         reference_to(their_code.judge, what="metric")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "their_code.judges:system",
+        "their_code.judges:os.system",
+        "their_code.judges:os.path.join",
+        "their_code.judges:judge.__globals__",
+        "their_code.judges:__loader__.get_data",
+        "their_code.judges:folder.unlink",
+    ],
+)
+def test_to_trust_a_module_is_not_to_trust_what_it_imports(their_code, path):
+    their_code.os, their_code.system, their_code.folder = os, os.system, pathlib.Path()
+    reference = CodeReference(path=path)
+    assert import_code(reference, trust=None, what="tool")
+    with pytest.raises(TrustError, match=r"only code of their_code itself may be used"):
+        import_code(reference, trust=["their_code"], what="tool")
+
+
+def test_a_trusted_module_may_name_objects_of_any_class_and_code_of_its_own_package(their_code):
+    their_code.pattern = pattern = re.compile("x")
+    sys.modules["their_code"].judge = their_code.judge
+    assert import_code(CodeReference(path="their_code.judges:pattern"), trust=["their_code"], what="tool") is pattern
+    assert import_code(CodeReference(path="their_code:judge"), trust=["their_code"], what="tool") is their_code.judge
+
+
+def test_in_ones_own_process_code_may_have_changed_since(their_code):
+    changed = CodeReference(path="their_code.judges:judge", source_digest="0" * 64)
+    assert import_code(changed, trust=None, what="metric") is their_code.judge

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from dspex_core import Tool
-from dspex_core.errors import ProgramError, ToolError, ToolFailedError
+from dspex_core.errors import ProgramError, ToolError, ToolFailedError, TrustError
 from dspex_core.tools import ToolSpec, as_tool
 
 
@@ -287,6 +287,16 @@ async def test_a_tool_is_written_down_and_found_again():
     with pytest.raises(ProgramError, match="tool find was not imported"):
         await rebuilt.invoke({"query": "tea"})
     assert (await rebuilt.imported(trust=[__name__])(query="tea"))["query"] == "tea"
+
+
+async def test_a_tool_written_down_before_its_source_changed_is_sent_on_as_it_is_here():
+    spec = Tool(search).to_spec()
+    before = spec.model_copy(update={"code": spec.code.model_copy(update={"source_digest": "0" * 64})})
+    rebuilt = Tool.from_spec(before).imported(trust=None)
+    assert (await rebuilt(query="tea"))["query"] == "tea"
+    assert rebuilt.to_spec() == spec
+    with pytest.raises(TrustError, match="differs"):
+        Tool.from_spec(before).imported(trust=[__name__])
 
 
 def test_a_tool_by_its_import_path_is_that_tool():

@@ -3,9 +3,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
-from dspex_core.adapters._content import Content, as_given, blocks
+from dspex_core.adapters._content import Content, as_given, blocks, made
 from dspex_core.adapters._layout import Layout, layout_of
 from dspex_core.adapters._streaming import FieldReader
+from dspex_core.adapters._values import fitted
 from dspex_core.errors import AdapterParseError
 from dspex_core.seam import (
     AdapterConfig,
@@ -16,9 +17,8 @@ from dspex_core.seam import (
     ResponseFormat,
     ToolDefinition,
 )
-from dspex_core.signature import Signature
+from dspex_core.signature import Signature, type_adapter
 from dspex_core.tools import Tool
-from dspex_core.types import History, ToolCalls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,13 +124,16 @@ class Adapter(ABC):
         return (Message(role="system", content=self.system(layout, instructions)), *partial, *complete)
 
     def question(self, signature: type[Signature], inputs: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The messages that ask about these inputs: earlier exchanges, if the inputs hold any, and the question."""
+        """The messages that ask about these inputs: earlier exchanges, if the inputs hold any, and the question.
+
+        Raises:
+            FieldValueError: If what should be a history, an image or a tool is none; names the field.
+        """
         layout = self.layout(signature)
         inputs = as_given(signature, inputs)
         earlier: list[Message] = []
         if layout.history is not None:
-            history = inputs[layout.history]
-            for turn in (history if isinstance(history, History) else History.model_validate(history)).messages:
+            for turn in made(signature, layout.history, inputs[layout.history]).messages:
                 earlier.extend(self._exchange(layout, as_given(signature, turn), whole=False))
         content = blocks(layout.inputs, inputs, block=self.block, closing=self.request(layout))
         return (*earlier, Message(role="user", content=content))
@@ -148,8 +151,12 @@ class Adapter(ABC):
         response = LMResponse(text=answer) if isinstance(answer, str) else answer
         if layout.tool_calls is None:
             return self.read(layout, response.text)
-        calls = ToolCalls.model_validate({"tool_calls": [call.model_dump() for call in response.tool_calls]})
-        silent = calls.tool_calls and not response.text.strip()
+        asked = [call.model_dump() for call in response.tool_calls]
+        try:
+            calls = fitted(asked, type_adapter(signature, layout.tool_calls))
+        except ValueError as error:
+            raise AdapterParseError(f"output field {layout.tool_calls!r}: {error}", answer=response.text) from None
+        silent = asked and not response.text.strip()
         said = dict.fromkeys(layout.outputs) if silent or not layout.outputs else self.read(layout, response.text)
         return {name: calls if name == layout.tool_calls else said[name] for name in signature.output_fields}
 

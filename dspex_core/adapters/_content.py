@@ -49,7 +49,8 @@ def blocks(names: Iterable[str], values: Mapping[str, Any], *, block: Block, clo
     parts: list[TextPart | ImagePart] = []
     for index, piece in enumerate(pieces):
         if index % 2:
-            parts.append(ImagePart(url=images[int(piece)]))
+            # A text may hold such a mark, too; it then stands for no image, or for one that is there anyway.
+            parts.extend(ImagePart(url=url) for at, url in enumerate(images) if str(at) == piece)
         elif piece:
             parts.append(TextPart(text=piece))
     return tuple(parts)
@@ -65,7 +66,7 @@ def as_given(signature: type[Signature], values: Mapping[str, Any]) -> Mapping[s
         FieldValueError: If what should be an image or a tool is none; names the field.
     """
     rich = {
-        name: _made(signature, name, values[name]) for name in _rich_fields(signature) if values.get(name) is not None
+        name: made(signature, name, values[name]) for name in _rich_fields(signature) if values.get(name) is not None
     }
     several = {
         name: _numbered(values[name]) for name in _texts(signature) if isinstance(values.get(name), (list, tuple))
@@ -73,7 +74,12 @@ def as_given(signature: type[Signature], values: Mapping[str, Any]) -> Mapping[s
     return {**values, **rich, **several} if rich or several else values
 
 
-def _made(signature: type[Signature], name: str, value: Any) -> Any:
+def made(signature: type[Signature], name: str, value: Any) -> Any:
+    """A field's value as its type.
+
+    Raises:
+        FieldValueError: If it does not fit; names the field.
+    """
     try:
         return fitted(value, type_adapter(signature, name))
     except ValueError as error:

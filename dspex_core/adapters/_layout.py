@@ -1,10 +1,13 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from dspex_core.signature import Signature, type_name
+from dspex_core.signature import Signature
+from dspex_core.tools import Tool
+from dspex_core.types import History, ToolCalls
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class Layout:
 def layout_of(signature: type[Signature], *, native_tools: bool) -> Layout:
     """How a signature's fields reach the model and come back."""
     inputs, outputs = dict(signature.input_fields), dict(signature.output_fields)
-    history = _first(inputs, "History")
-    tools = _first(inputs, "list[Tool]", "Tool") if native_tools else None
-    tool_calls = _first(outputs, "ToolCalls") if native_tools else None
+    history = _first(inputs, lambda kind: kind is History)
+    tools = _first(inputs, _is_tools) if native_tools else None
+    tool_calls = _first(outputs, lambda kind: kind is ToolCalls) if native_tools else None
     if tools is None or tool_calls is None:
         tools = tool_calls = None
     for name in (history, tools):
@@ -50,5 +53,9 @@ def layout_of(signature: type[Signature], *, native_tools: bool) -> Layout:
     return Layout(signature, inputs, outputs, history, tools, tool_calls)
 
 
-def _first(fields: Mapping[str, FieldInfo], *types: str) -> str | None:
-    return next((name for name, field in fields.items() if type_name(field.annotation) in types), None)
+def _first(fields: Mapping[str, FieldInfo], fits: Callable[[Any], bool]) -> str | None:
+    return next((name for name, field in fields.items() if fits(field.annotation)), None)
+
+
+def _is_tools(kind: Any) -> bool:
+    return kind is Tool or (get_origin(kind) is list and get_args(kind) == (Tool,))

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -50,17 +50,28 @@ def parse_value(text: str, annotation: Any, validator: TypeAdapter[Any]) -> Any:
 
 
 def fitted(value: Any, validator: TypeAdapter[Any]) -> Any:
-    """A value, as the field's type.
+    """A value, as the field's type. Half a character, as a model may write it in JSON, becomes a question mark.
 
     Raises:
         ValueError: If it does not fit; says how, in one line.
     """
     try:
-        return validator.validate_python(value)
+        return validator.validate_python(_sendable(value))
     except ValidationError as error:
         raise ValueError(reason_of(error)) from None
     except Exception as error:  # noqa: BLE001 - a user's validator may raise anything
         raise ValueError(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
+
+
+def _sendable(value: Any) -> Any:
+    """The value without lone surrogates, which no later prompt, file or result of a run could hold."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        entries = cast("dict[Any, Any]", value).items()
+        return {_sendable(key): _sendable(entry) for key, entry in entries}
+    kind = cast("Any", type(cast("object", value)))
+    return cast("Any", kind(map(_sendable, value)) if kind in (list, tuple, set) else value)
 
 
 def reason_of(error: ValidationError) -> str:

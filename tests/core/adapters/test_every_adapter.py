@@ -9,16 +9,19 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_servers import written
 from pydantic import BaseModel
 
-from dspex_core import History, Image, InputField, OutputField, Signature
+from dspex_core import History, Image, InputField, OutputField, Signature, Tool, ToolCalls
 from dspex_core.adapters import ChatAdapter, JSONAdapter, XMLAdapter, adapter_of
-from dspex_core.errors import AdapterParseError
-from dspex_core.seam import AdapterConfig, ImagePart, LMConfig, TextPart
+from dspex_core.errors import AdapterParseError, FieldValueError
+from dspex_core.seam import AdapterConfig, ImagePart, LMConfig, LMResponse, TextPart, ToolUse
 from dspex_core.signature import signature_of
 
 ADAPTERS = [ChatAdapter(), JSONAdapter(), XMLAdapter()]
 PIXEL = Image("data:image/png;base64,iVBORw0KGgo=")
+
+HALF = "\ud83d"
 
 every_adapter = pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.config.name)
 
@@ -276,3 +279,59 @@ def test_text_without_images_stays_plain_text():
     content = ChatAdapter().question(signature_of("q -> a"), {"q": "x"})[0].content
     assert isinstance(content, str)
     assert not isinstance(content, TextPart)
+
+
+@pytest.mark.parametrize("words", [None, "earlier", [{"question": "a"}]], ids=str)
+@every_adapter
+def test_a_history_that_is_none_is_refused_by_the_fields_name(adapter, words):
+    class Talk(Signature):
+        """Answer."""
+
+        question: str = InputField()
+        earlier: History = InputField()
+        answer: str = OutputField()
+
+    with pytest.raises(FieldValueError, match="field 'earlier' of Talk: Input should be"):
+        adapter.question(Talk, {"question": "b", "earlier": words})
+
+
+@every_adapter
+def test_a_class_of_ones_own_named_history_is_an_input_like_any_other(adapter):
+    namesake = type("History", (BaseModel,), {"__annotations__": {"born": int}})
+    talk = signature_of({"person": (namesake, InputField()), "answer": OutputField()})
+    (asked,) = adapter.question(talk, {"person": namesake(born=1815)})
+    assert "1815" in asked.text
+
+
+@every_adapter
+def test_a_text_that_looks_like_the_mark_of_an_image_breaks_nothing(adapter):
+    look = signature_of("note, picture: Image -> answer")
+    (asked,) = adapter.question(look, {"note": "\ue000image 7\ue001", "picture": PIXEL})
+    assert [part.url for part in asked.content if isinstance(part, ImagePart)] == [PIXEL.url]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "answer"),
+    [
+        (ChatAdapter(), written(answer=HALF, words=f'["{HALF}"]', more=f'{{"{HALF}": "{HALF}"}}')),
+        (XMLAdapter(), f'<answer>{HALF}</answer><words>["{HALF}"]</words><more>{{"{HALF}": "{HALF}"}}</more>'),
+        (JSONAdapter(), rf'{{"answer": "{HALF}", "words": ["\udc00"], "more": {{"\udbff": "\ud800"}}}}'),
+    ],
+    ids=["chat", "xml", "json"],
+)
+def test_half_a_character_does_not_get_out_of_an_answer(adapter, answer):
+    read = adapter.parse(signature_of("text -> answer, words: list[str], more: dict[str, str]"), answer)
+    assert read == {"answer": "?", "words": ["?"], "more": {"?": "?"}}
+
+
+@every_adapter
+def test_a_native_tool_call_that_is_none_is_a_parse_error(adapter):
+    class Act(Signature):
+        """Act."""
+
+        tools: list[Tool] = InputField()
+        calls: ToolCalls = OutputField()
+
+    native = type(adapter)(native_tools=True)
+    with pytest.raises(AdapterParseError, match="output field 'calls'"):
+        native.parse(Act, LMResponse(text="", tool_calls=(ToolUse(name="", args={}),)))

@@ -52,10 +52,7 @@ class Predict(Module):
         asked = _Asked(self)
         adapter = self.adapter
         try:
-            outputs = await adapter.ask(self.signature, self._prefix_for(adapter), inputs, asked)
-        except LMRequestError as error:
-            plain = self._without_native_tools(adapter, error)
-            outputs = await plain.ask(self.signature, self._prefix_for(plain), inputs, asked)
+            outputs = await self._ask(adapter, inputs, asked)
         except AdapterParseError as error:
             outputs = await self._fall_back(adapter, inputs, asked, error)
         record_step((self, dict(inputs), outputs))
@@ -97,14 +94,19 @@ class Predict(Module):
             self._prefix = (adapter, made)
         return self._prefix[1]
 
-    def _without_native_tools(self, adapter: Adapter, error: LMRequestError) -> Adapter:
-        """The same adapter with tools in the prompt's text, for a provider that refuses them otherwise."""
-        if adapter.layout(self.signature).tools is None or isinstance(error, LMContextLengthError):
-            raise error
-        plain = adapter_of(adapter.config.model_copy(update={"native_tools": False}))
-        self._tell(adapter, plain, str(error))
+    async def _ask(self, adapter: Adapter, inputs: dict[str, Any], asked: "_Asked") -> dict[str, Any]:
+        """Ask; if the provider refuses its own function calling, with the tools in the prompt's text."""
+        try:
+            return await adapter.ask(self.signature, self._prefix_for(adapter), inputs, asked)
+        except LMRequestError as error:
+            if adapter.layout(self.signature).tools is None or isinstance(error, LMContextLengthError):
+                raise
+            plain = adapter_of(adapter.config.model_copy(update={"native_tools": False}))
+            self._tell(adapter, plain, str(error))
+        outputs = await plain.ask(self.signature, self._prefix_for(plain), inputs, asked)
+        # Only now is it sure that it was the tools that were refused.
         self._refused[adapter] = plain
-        return plain
+        return outputs
 
     def _tell(self, adapter: Adapter, fallback: Adapter, reason: str) -> None:
         current_runtime().emit(

@@ -224,6 +224,32 @@ async def test_a_provider_that_refuses_tools_gets_them_in_the_prompt_from_then_o
     assert ["tools" in body for body in model.bodies] == [True, False, False]
 
 
+async def test_after_refused_tools_fallbacks_still_ask(start_model):
+    def answer(messages):
+        if "tools" in model.bodies[-1]:
+            return web.json_response({"error": {"message": "tools are not supported"}}, status=400)
+        return '{"calls": []}' if "JSON object with the keys" in messages[-1]["content"] else "I would rather not."
+
+    model = start_model(answer)
+    with using(lm=lm_of(model), adapter=ChatAdapter(native_tools=True, fallback=[JSONAdapter()])):
+        prediction = await Predict(Act)(question="a", tools=[Tool(capital)])
+    assert prediction.calls.tool_calls == ()
+
+
+async def test_a_request_refused_for_another_reason_does_not_turn_native_tools_off(start_model):
+    def answer(messages):
+        if "bad" in messages[-1]["content"]:
+            return web.json_response({"error": {"message": "no"}}, status=400)
+        return written(calls="[]")
+
+    model, act = start_model(answer), Predict(Act)
+    with using(lm=lm_of(model), adapter=ChatAdapter(native_tools=True)):
+        with pytest.raises(LMRequestError):
+            await act(question="bad", tools=[Tool(capital)])
+        await act(question="good", tools=[Tool(capital)])
+    assert ["tools" in body for body in model.bodies] == [True, False, True]
+
+
 async def test_an_image_reaches_the_provider_as_a_part_of_the_message(start_model):
     class Look(Signature):
         """Say what is on it."""

@@ -65,11 +65,12 @@ def rolled_out(rollout: int, *, temperature: float = 1.0) -> Generator[None]:
     """Make the calls of the block a fresh sample, with a place of its own in the cache.
 
     Args:
-        rollout: The sample's number; 0 puts the ordinary answer back in force. Within another sample it counts anew.
-        temperature: The sample's temperature.
+        rollout: The sample's number; 0 is the ordinary answer. Within another sample it counts anew, and 0 is the first
+            part of that sample.
+        temperature: The sample's temperature; of 0 within another sample, it is that one's.
     """
-    token = _rollout.set(_rollout.get() * ROLLOUTS_WITHIN + rollout if rollout else 0)
-    token_of_temperature = _rollout_temperature.set(temperature)
+    token = _rollout.set(_rollout.get() * ROLLOUTS_WITHIN + rollout)
+    token_of_temperature = _rollout_temperature.set(temperature if rollout else _rollout_temperature.get())
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from model_servers import asked, lm_of, values_in, written
 
 from dspex_core import BestOfN, ChainOfThought, Module, MultiChainComparison, Predict, Prediction, Refine, events, using
 from dspex_core.errors import AdapterParseError, InputError, LMError, ProgramError, TrustError
-from dspex_core.seam import recorded_trace
+from dspex_core.seam import recorded_trace, rolled_out
 
 
 def numbered(start_model):
@@ -242,3 +242,13 @@ def test_a_comparison_is_saved_and_loaded_without_code_of_a_users(tmp_path):
     compare.save(tmp_path / "p.json")
     loaded = Module.load(tmp_path / "p.json", trust=())
     assert (loaded.M, loaded.temperature, loaded.get_state()) == (4, 0.5, compare.get_state())
+
+
+async def test_within_a_sample_the_first_try_is_part_of_that_sample(start_model):
+    model = start_model(lambda _: written(answer="x"))
+    best = BestOfN(Predict("question -> answer"), 2, lambda inputs, found: 0.0, threshold=1.0)
+    with using(lm=lm_of(model)):
+        for rollout in (0, 1):
+            with rolled_out(rollout):
+                await best(question="?")
+    assert [body["temperature"] for body in model.bodies] == [0.0, 1.0, 1.0, 1.0]

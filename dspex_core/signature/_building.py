@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import keyword
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -39,7 +40,8 @@ def _built(written: str) -> Mapping[str, Any]:
         typed_dict = isinstance(spec, RecordSpec) and spec.kind == "typed_dict"
         members = spec.members if isinstance(spec, EnumSpec) else [member.name for member in spec.members]
         for identifier in (name, *(() if typed_dict else members)):
-            if not identifier.isidentifier() or identifier.startswith("__" if spec.kind == "enum" else "_"):
+            hidden = identifier.startswith("__" if spec.kind == "enum" else "_")
+            if not identifier.isidentifier() or keyword.iskeyword(identifier) or hidden:
                 raise SignatureError(f"{identifier!r} is no name that a type or a field can have")
     return _Classes(specs).build()
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import pydantic
 import pytest
 from annotated_types import Interval, Predicate
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import (
     AfterValidator,
@@ -444,6 +444,8 @@ def test_what_code_decides_is_refused_by_name_and_never_weakened(annotation, rea
         {"A": {"kind": "model", "name": "A", "members": [{"name": "__init__", "type": "int"}]}},
         {"A": {"kind": "model", "name": "A", "members": [{"name": "x", "type": "Missing"}]}},
         {"A": {"kind": "model", "name": "A", "members": [{"name": "_x", "type": "int"}]}},
+        {"A": {"kind": "dataclass", "name": "A", "members": [{"name": "class", "type": "int"}]}},
+        {"class": {"kind": "model", "name": "A", "members": [{"name": "x", "type": "int"}]}},
         {"A": {"kind": "enum", "name": "A", "base": "int", "members": {"X": "one"}}},
         {"A": {"kind": "enum", "name": "A", "base": "Enum", "members": {"mro": 1}}},
         {"str": {"kind": "enum", "name": "str", "base": "str", "members": {"X": "one"}}},
@@ -520,7 +522,11 @@ JSON = st.recursive(
 @pytest.mark.filterwarnings("ignore:Field name .* shadows an attribute")
 def test_any_type_made_again_shows_the_same_and_judges_the_same(annotation, answers):
     signature = signature_with(annotation)
-    rebuilt = again(signature)
+    try:
+        rebuilt = again(signature)
+    except SignatureError as error:
+        assume("two of its classes are named" not in str(error))
+        raise
     assert prompt(rebuilt) == prompt(signature)
     for answer in answers:
         assert str(verdict(rebuilt, answer)) == str(verdict(signature, answer))

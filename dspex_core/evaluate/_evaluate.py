@@ -44,7 +44,12 @@ class EvaluationResult:
         self.score = 0.0
         self._kept = math.inf if kept is None else kept
         self._scores = array("d")
-        self._last_error: str | None = None
+        self._done = 0
+
+    @property
+    def done(self) -> int:
+        """How many rows are done."""
+        return self._done
 
     @property
     def scores(self) -> list[float | None]:
@@ -53,6 +58,7 @@ class EvaluationResult:
 
     def add(self, result: RowResult) -> None:
         """Take in one more row, in whatever order they are done."""
+        self._done += 1
         missing = result.row + 1 - len(self._scores)
         self._scores.extend([math.nan] * missing)
         self._scores[result.row] = math.nan if result.score is None else result.score
@@ -61,7 +67,6 @@ class EvaluationResult:
             self.rows.append(result)
         if result.error is not None:
             self.failed += 1
-            self._last_error = result.error
             if len(self.errors) < self._kept:
                 self.errors.append(result)
 
@@ -170,7 +175,7 @@ class Evaluate:
             rows = sorted(found.rows, key=lambda result: result.row)
             if isinstance(error, LMError) and not rows:
                 raise
-            raise EvaluationError(_stopped(error, len(rows)), rows=rows) from error
+            raise EvaluationError(_stopped(error, found.done, len(rows)), rows=rows) from error
         return found
 
     def _are_too_many(self, found: EvaluationResult) -> bool:
@@ -181,13 +186,14 @@ class Evaluate:
             return found.failed > most
         if isinstance(self.devset, Sequence):
             return found.failed > most * len(self.devset)
-        return len(found.scores) >= _ROWS_BEFORE_A_SHARE and found.failed > most * len(found.scores)
+        return found.done >= _ROWS_BEFORE_A_SHARE and found.failed > most * found.done
 
 
-def _stopped(error: EvaluationError | LMError, rows: int) -> str:
+def _stopped(error: EvaluationError | LMError, done: int, kept: int) -> str:
     if isinstance(error, EvaluationError):
         return str(error)
-    return f"stopped after {rows} rows, whose results this error has: {describe(error)}"
+    had = "whose results" if kept == done else f"{kept} of whose results"
+    return f"stopped after {done} rows, {had} this error has: {describe(error)}"
 
 
 def _checked(devset: Iterable[Example]) -> Iterable[Example]:

@@ -9,7 +9,7 @@ import pytest
 
 from dspex_core import Evaluate, Example, Prediction
 from dspex_core.datasets import DataFile
-from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError
+from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, LMAuthenticationError
 
 
 async def echo(text):
@@ -144,3 +144,33 @@ def test_a_files_name_alone_is_answered_with_how_to_read_it():
         Evaluate("tickets.csv", "exact_match")
     with pytest.raises(ConfigurationError, match="keep_rows is -1"):
         Evaluate(list(numbered(1)), "exact_match", keep_rows=-1)
+
+
+async def test_a_share_of_failed_rows_is_taken_of_those_done_and_not_of_those_begun():
+    release = asyncio.Event()
+
+    async def fails_early_at_the_end(text):
+        if int(text[1:]) >= 150:
+            raise ValueError("no")
+        await release.wait()
+        return Prediction(team=text.upper())
+
+    def go_on(result):
+        if result.row == 199:
+            release.set()
+
+    evaluation = Evaluate(numbered(200), "exact_match", concurrency=200, max_errors=0.26, on_row=go_on)
+    assert (await evaluation(fails_early_at_the_end)).failed == 50
+    with pytest.raises(EvaluationError, match=r"max_errors=0\.2;"):
+        await Evaluate(numbered(200), "exact_match", concurrency=200, max_errors=0.2)(fails_early_at_the_end)
+
+
+async def test_what_ends_an_evaluation_says_how_many_rows_were_done_and_how_many_are_kept():
+    async def refused_at_last(text):
+        if text == "t50":
+            raise LMAuthenticationError("no such key", provider="p", model="m")
+        return await echo(text)
+
+    with pytest.raises(EvaluationError, match="stopped after 50 rows, 10 of whose results") as caught:
+        await Evaluate(numbered(60), "exact_match", concurrency=1, keep_rows=10)(refused_at_last)
+    assert len(caught.value.rows) == 10

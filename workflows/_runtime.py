@@ -123,18 +123,14 @@ class WorkflowRuntime:
 
     async def run_code(self, cell: CodeCell) -> CodeResult:
         """One cell: an activity. A session is the digest of an artifact, so that any worker can go on with it."""
-        answer = await workflow.execute_activity(
-            RUN_CODE,
-            RunCode(
-                code=cell.code,
-                tools=tuple(tool.to_spec() for tool in cell.tools),
-                session=None if cell.session is None else cell.session.decode(),
-                lm=self._lm,
-            ),
-            result_type=CodeAnswer,
-            summary=f"code: {' '.join(cell.code.split())[:60]}",
-            **activity_options(),
+        request = RunCode(
+            code=cell.code,
+            tools=tuple(tool.to_spec() for tool in cell.tools),
+            session=None if cell.session is None else cell.session.decode(),
+            lm=self._lm,
         )
+        summary = f"code: {' '.join(cell.code.split())[:60]}"
+        answer = await self._perform(RUN_CODE, request, CodeAnswer, summary=summary)
         add_usage(answer.usage)
         session = None if answer.session is None else answer.session.encode()
         return CodeResult(text=answer.text, failed=answer.failed, session=session, usage=answer.usage)

@@ -8,6 +8,9 @@ from typing import Any, cast
 DEEPEST = 50
 """Levels of lists within lists that are followed."""
 
+MOST_BITS = 14_000
+"""Size of an integer that Python is still willing to write in digits."""
+
 _PLAIN = (bool, int, float, complex, date, time, timedelta, Decimal, PurePath, type(None), type(...))
 
 
@@ -48,6 +51,8 @@ class _Copy:
         if depth > DEEPEST:
             raise TooMuchError(f"it is nested more than {DEEPEST} levels deep")
         self._spend(_size(value))
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise TooMuchError(f"an integer of {value.bit_length()} bits is too large")
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
         if value is None or isinstance(value, (str, bool, int, float)):

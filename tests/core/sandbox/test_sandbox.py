@@ -342,3 +342,9 @@ def test_reading_the_room_needs_no_extra():
     program = "import sys, dspex_core.sandbox, dspex_core.runtime\nprint('pydantic_monty' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout
     assert said.strip() == "False"
+
+
+async def test_an_integer_too_large_to_be_written_is_no_argument_and_ends_nothing(run):
+    result = await run("try:\n    lookup('x', 10**5000)\nexcept RuntimeError as error:\n    print(error)", lookup)
+    assert not result.failed
+    assert "the arguments do not fit lookup: an integer of 16610 bits is too large" in result.text

@@ -185,7 +185,7 @@ class Module:
             DSPExError: When iterated, as calling the module does.
         """
         names = {id(predictor): name for name, predictor in self.named_predictors().items()}
-        return PieceStream(names).run(self(**inputs))
+        return PieceStream(names).run(partial(self, **inputs))
 
     def run(self, **inputs: Any) -> Prediction:
         """The same as `await module(…)`, from synchronous code; works inside a notebook too."""

@@ -102,7 +102,6 @@ def _fields(fields: dict[str, Any]) -> str:
     return ", ".join(f"{name}: {type_name(field.annotation)}" for name, field in fields.items())
 
 
-@cache
 def _source_of(code: Any) -> str:
     """Its source; where there is none to be had, such as in a console, its name and what it says of itself."""
     try:

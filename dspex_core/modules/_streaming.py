@@ -1,6 +1,6 @@
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Generator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ class PieceStream:
             await self._waiting.put(StreamedPiece(name, field, text, attempt))
         return response
 
-    async def run(self, work: Awaitable[Prediction]) -> AsyncGenerator[StreamedPiece | Prediction]:
+    async def run(self, work: Callable[[], Awaitable[Prediction]]) -> AsyncGenerator[StreamedPiece | Prediction]:
         """The pieces that arrive while the work is done, and what it gives in the end.
 
         Raises:
@@ -84,14 +84,14 @@ class PieceStream:
                     return
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            # To await the task itself would take a cancellation of whoever waits here for the task's own.
+            await asyncio.wait([task])
 
-    async def _finish(self, work: Awaitable[Prediction]) -> None:
+    async def _finish(self, work: Callable[[], Awaitable[Prediction]]) -> None:
         outcome: Prediction | Exception
         with _streamed(self):
             try:
-                outcome = await work
+                outcome = await work()
             except Exception as error:  # noqa: BLE001 - raised again where the stream is read
                 outcome = error
         await self._waiting.put(outcome)

@@ -82,6 +82,16 @@ class InProcessRuntime:
         """The retriever in force."""
         return self._retriever
 
+    def but(self, *, lm: LM | None = None, retriever: Retriever | None = None) -> "InProcessRuntime":
+        """This runtime with another model or retriever in force; it shares the models and retrievers found so far."""
+        return InProcessRuntime(
+            self._lm if lm is None else lm,
+            lm_for=self._lm_for,
+            concurrency=self._concurrency,
+            retriever=self._retriever if retriever is None else retriever,
+            retriever_for=self._retriever_for,
+        )
+
     async def generate(self, request: LMRequest) -> LMResponse:
         """Call the model."""
         lm = self._lm_of(request.lm)
@@ -167,7 +177,7 @@ class InProcessRuntime:
         def tell(result: RowResult) -> None:
             self._tally.add(rows=1, total=result.score or 0.0, usage=result.usage)
 
-        with scoped_runtime(self if lm is None else self._with(self._lm_for(lm))), self._tally.evaluation():
+        with scoped_runtime(self if lm is None else self.but(lm=self._lm_for(lm))), self._tally.evaluation():
             results = await evaluate_rows(
                 in_turn,
                 ((index, examples[index]) for index in indices),
@@ -193,7 +203,7 @@ class InProcessRuntime:
             async with slots:
                 return await trace_row(module, row, example, rollout=rollout, metric=metric, request=request)
 
-        with calling(), scoped_runtime(self._with(lm)):
+        with calling(), scoped_runtime(self.but(lm=lm)):
             return await trace_rows(attempt, list(zip(request.rows, examples, strict=True)), request)
 
     async def suggest(
@@ -211,16 +221,6 @@ class InProcessRuntime:
     def emit(self, event: events.Event) -> None:
         """Publish in this process."""
         events.publish(event)
-
-    def _with(self, lm: LM | None) -> "InProcessRuntime":
-        """This runtime with another model in force."""
-        return InProcessRuntime(
-            lm,
-            lm_for=self._lm_for,
-            concurrency=self._concurrency,
-            retriever=self._retriever,
-            retriever_for=self._retriever_for,
-        )
 
     @property
     def _rows_in_flight(self) -> int:

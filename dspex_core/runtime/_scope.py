@@ -72,6 +72,5 @@ def _in_force_but(lm: LM | None, retriever: Retriever | None) -> InProcessRuntim
     except ConfigurationError:
         before = None
     if isinstance(before, InProcessRuntime):
-        lm = before.lm if lm is None else lm
-        retriever = before.retriever if retriever is None else retriever
+        return before.but(lm=lm, retriever=retriever)
     return InProcessRuntime(lm, retriever=retriever)

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import json
+import warnings
 from contextlib import aclosing
 
 import pytest
@@ -183,3 +185,12 @@ async def test_a_stream_that_ends_before_the_answer_does_is_no_answer(start_mode
         with pytest.raises(LMConnectionError):
             await read(Predict(SIGNATURE).stream(question="sky?"))
     assert len(model.bodies) == 2
+
+
+async def test_a_stream_that_nobody_reads_starts_nothing(start_model):
+    model = start_model(lambda _: "?")
+    with using(lm=lm_of(model)), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Predict(SIGNATURE).stream(question="Why is the sky blue?")
+        gc.collect()
+    assert (told, model.bodies) == ([], [])

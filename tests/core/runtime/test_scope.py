@@ -7,7 +7,7 @@ from model_servers import lm_of, written
 from dspex_core import Predict, configure, using
 from dspex_core.errors import ConfigurationError
 from dspex_core.runtime import InProcessRuntime
-from dspex_core.seam import current_runtime
+from dspex_core.seam import LMConfig, current_runtime
 
 ASK = Predict("text -> who")
 
@@ -90,3 +90,14 @@ def test_using_takes_one_of_lm_and_runtime(first):
 def test_using_without_anything_says_what_it_takes():
     with pytest.raises(ConfigurationError, match="give it lm=, retriever=, adapter= or runtime="), using():
         pass
+
+
+async def test_another_retriever_leaves_the_runtimes_other_parts_in_force(first, second):
+    class Nothing:
+        async def search(self, query, k):
+            return []
+
+    program = ASK.with_state(ASK.get_state().with_lm(LMConfig(model="openai/elsewhere")))
+    with using(runtime=InProcessRuntime(first, lm_for=lambda _: second)), using(retriever=Nothing()):
+        assert await who() == "first"
+        assert (await program(text="?")).who == "second"

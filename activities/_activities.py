@@ -124,6 +124,7 @@ class Activities:
                 metric=metric,
                 threshold=request.threshold,
                 rounds=request.rounds,
+                rollout=request.rollout,
                 keep=request.keep,
             )
             with compiling(really=request.compiling):

@@ -190,7 +190,10 @@ INTERFACE = {
         "Score", "Evaluate", "configure", "using", "events", "Retrieve", "BestOfN", "Refine", "MultiChainComparison",
         "ReAct", "CodeAct", "ProgramOfThought", "Pipeline", "Parallel", "KNN", "Tool",
     ],
-    "dspex_core.optimizers": ["LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "MIPROv2"],
+    "dspex_core.optimizers": [
+        "LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "COPRO", "SIMBA", "InferRules",
+        "MIPROv2",
+    ],
     "dspex_core.testing": ["FakeProvider", "FakeProviderProcess"],
     "dspex": ["Client", "DSPExPlugin"],
 }  # fmt: skip

@@ -8,11 +8,14 @@ from dspex_core.testing import check_optimizer, conformance_program, conformance
 pytestmark = pytest.mark.slow
 
 SMALL = {
+    "copro": {"breadth": 3, "depth": 2},
+    "infer_rules": {"num_candidates": 2},
     "mipro_v2": {
         "auto": None, "num_candidates": 4, "num_trials": 4, "minibatch_size": 8, "minibatch_full_eval_steps": 2,
         "parallel_trials": 2,
     },
     "bootstrap_few_shot_with_random_search": {"num_candidate_programs": 3},
+    "simba": {"bsize": 8, "num_candidates": 3, "max_steps": 2},
 }  # fmt: skip
 """Options with which a run takes seconds."""
 

@@ -199,6 +199,7 @@ class WorkflowRuntime:
             wanted=request.wanted,
             threshold=request.threshold,
             rounds=request.rounds,
+            rollout=request.rollout,
             keep=request.keep,
             compiling=is_compiling(),
         )

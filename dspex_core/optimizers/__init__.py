@@ -2,18 +2,24 @@
 
 from dspex_core.optimizers._base import LMOption, Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
+from dspex_core.optimizers._copro import COPRO
+from dspex_core.optimizers._infer_rules import InferRules
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
 from dspex_core.optimizers._search import Candidate, CompileResult, Proposal, Search
+from dspex_core.optimizers._simba import SIMBA
 from dspex_core.optimizers.mipro_v2 import MIPROv2
 
 __all__ = [
+    "COPRO",
     "OPTIMIZERS",
+    "SIMBA",
     "BootstrapFewShot",
     "BootstrapFewShotWithRandomSearch",
     "Candidate",
     "CompileResult",
+    "InferRules",
     "LMOption",
     "LabeledFewShot",
     "MIPROv2",

@@ -36,6 +36,13 @@ class Once(Generic[K, V]):
                 claimed[key].set_result(value)
         return [await self._values[key] for key in keys]
 
+    def note(self, key: K, value: V) -> None:
+        """Take over a value that was found out otherwise, unless it is known or being found out."""
+        if key not in self._values:
+            future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+            future.set_result(value)
+            self._values[key] = future
+
     def known(self, key: K) -> V | None:
         """A value that was found out; None if it was not."""
         future = self._values.get(key)

@@ -1,16 +1,22 @@
 from dspex_core.errors import UnknownNameError
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
+from dspex_core.optimizers._copro import COPRO
+from dspex_core.optimizers._infer_rules import InferRules
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
+from dspex_core.optimizers._simba import SIMBA
 from dspex_core.optimizers.mipro_v2 import MIPROv2
 
 # One line adds an optimizer: to the command line, to the workers and to the conformance suite.
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     optimizer.name: optimizer
     for optimizer in (
+        COPRO,
+        SIMBA,
         BootstrapFewShot,
         BootstrapFewShotWithRandomSearch,
+        InferRules,
         LabeledFewShot,
         MIPROv2,
     )

@@ -24,6 +24,7 @@ from dspex_core.seam import (
     ProgramState,
     RowTrace,
     Runtime,
+    StoredDataset,
     TraceRequest,
     TraceResult,
     metered,
@@ -242,8 +243,9 @@ class Search(Generic[P]):
         self._evaluating = 0
         self._unbooked = Usage()
         self._scores: Once[tuple[str, int], _Scored] = Once()
-        self._traces: Once[tuple[str, int], RowTrace] = Once()
+        self._traces: Once[tuple[str, int, int, LMConfig | None], RowTrace] = Once()
         self._failure = ""
+        self._scores_trainset = trainset is valset or (isinstance(trainset, StoredDataset) and trainset == valset)
 
     async def evaluate(self, state: ProgramState, label: str, *, parent: int | None = None) -> Candidate | None:
         """Score a state on the validation set and enter it as a candidate; without a validation set, do nothing."""
@@ -292,21 +294,33 @@ class Search(Generic[P]):
             raise EvaluationError("the state was not scored on all rows of the validation set")
         return tuple(found)
 
-    async def observe(self, state: ProgramState, rows: Sequence[int]) -> list[RowTrace]:
+    async def observe(
+        self, state: ProgramState, rows: Sequence[int], *, rollout: int = 0, lm: LMConfig | None = None
+    ) -> list[RowTrace]:
         """Run training rows, and keep each one's score, feedback and what every predictor saw and said.
 
         Rows run and score as in an evaluation; one that this state was run on before is not run again.
-        """
-        digest = digest_of(state)
 
-        async def run(keys: list[tuple[str, int]]) -> list[RowTrace]:
-            wanted = tuple(row for _, row in keys)
-            request = TraceRequest(rows=wanted, metric=self.metric, keep="all", lm=self.task_lm)
+        Args:
+            state: The program's state.
+            rows: Indices into the trainset.
+            rollout: Which sample to take; 0 is the ordinary answer, any other is at temperature 1.
+            lm: The model to run on; None for the one that candidates run on.
+        """
+        digest, lm = digest_of(state), lm or self.task_lm
+
+        async def run(keys: list[tuple[str, int, int, LMConfig | None]]) -> list[RowTrace]:
+            wanted = tuple(key[1] for key in keys)
+            request = TraceRequest(rows=wanted, metric=self.metric, keep="all", rollout=rollout, lm=lm)
             result = await self.trace(self.student.with_state(state), request)
             traces = {trace.row: trace for trace in (*result.accepted, *result.rejected)}
-            return [traces[row] for row in wanted]
+            found = [traces[row] for row in wanted]
+            if rollout == 0 and lm == self.task_lm and self._scores_trainset:
+                for trace in found:
+                    self._scores.note((digest, trace.row), _Scored(trace.score or 0.0, trace.failure is not None))
+            return found
 
-        return await self._traces.values([(digest, row) for row in rows], run)
+        return await self._traces.values([(digest, row, rollout, lm) for row in rows], run)
 
     async def trace(self, program: P, request: TraceRequest) -> TraceResult:
         """Run rows of the training set and keep what each predictor saw and said."""

@@ -77,6 +77,7 @@ class TraceRows(_Value):
     wanted: int | None
     threshold: float | None
     rounds: int
+    rollout: int = 0
     keep: Literal["accepted", "all"] = "accepted"
     compiling: bool = False
 

@@ -83,19 +83,19 @@ async def trace_rows(
     result = TraceResult()
     while result.tried < len(rows) and len(result.accepted) < wanted:
         wave = rows[result.tried : result.tried + wanted - len(result.accepted)]
-        tries = await _finished([_try_row(attempt, *row, rounds=request.rounds) for row in wave])
+        tries = await _finished([_try_row(attempt, *row, request=request) for row in wave])
         result = _after(result, tries, keep_all=request.keep == "all")
     return result
 
 
 async def _try_row(
-    attempt: Callable[[int, Example, int], Awaitable[RowTrace]], row: int, example: Example, *, rounds: int
+    attempt: Callable[[int, Example, int], Awaitable[RowTrace]], row: int, example: Example, *, request: TraceRequest
 ) -> tuple[RowTrace, int]:
     """The first try that is accepted, or the last, and how many it took; its usage is that of all tries."""
-    trace, tries = await attempt(row, example, 0), 1
-    while tries < rounds and not trace.accepted:
+    trace, tries = await attempt(row, example, request.rollout), 1
+    while tries < request.rounds and not trace.accepted:
         usage = trace.usage
-        trace = await attempt(row, example, tries)
+        trace = await attempt(row, example, request.rollout + tries)
         trace = trace.model_copy(update={"usage": usage + trace.usage})
         tries += 1
     return trace, tries

@@ -100,6 +100,7 @@ class TraceRequest(BaseModel):
         metric: The metric, or None: then every run that does not fail is accepted.
         threshold: Least score to accept; None accepts whatever is truthy.
         rounds: Tries a row gets; each after the first is a fresh sample at temperature 1.
+        rollout: The sample that a row's first try is; 0 is the ordinary answer, any other is at temperature 1.
         lm: The model to run on; None for the runtime's own.
         keep: "accepted" looks for runs worth showing: a row is left out of the program's demos while it is run, and the
             metric is given the trace. "all" is an evaluation with eyes: rows run and score as in `evaluate`, and every
@@ -113,6 +114,7 @@ class TraceRequest(BaseModel):
     metric: MetricLike | None = None
     threshold: float | None = None
     rounds: int = 1
+    rollout: int = 0
     lm: LMConfig | None = None
     keep: Literal["accepted", "all"] = "accepted"
 

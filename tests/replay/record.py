@@ -16,7 +16,15 @@ from dspex import Client, settings
 from dspex.devserver import dev_server
 from dspex.worker import WorkerProcess
 from dspex_core import LM, ChainOfThought
-from dspex_core.optimizers import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot, MIPROv2
+from dspex_core.optimizers import (
+    COPRO,
+    SIMBA,
+    BootstrapFewShot,
+    BootstrapFewShotWithRandomSearch,
+    InferRules,
+    LabeledFewShot,
+    MIPROv2,
+)
 from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -57,6 +65,9 @@ async def run_each(client, lm):
             conformance_program(),
             BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=1),
         ),
+        ("copro", conformance_program(), COPRO(metric="exact_match", breadth=2, depth=2)),
+        ("infer-rules", conformance_program(), InferRules(metric="exact_match", num_candidates=2)),
+        ("simba", conformance_program(), SIMBA(metric="exact_match", bsize=8, num_candidates=2, max_steps=2)),
         ("labeled-few-shot", "shop_app:router", LabeledFewShot(metric="shop_app:lenient", k=3)),
     ):
         run = await client.compile(
@@ -72,6 +83,9 @@ async def run_each(client, lm):
         "mipro-v2",
         "mipro-v2/evaluation-2",
         "random-search",
+        "copro",
+        "infer-rules",
+        "simba",
         "labeled-few-shot",
         "program-run",
         "users-program-run",

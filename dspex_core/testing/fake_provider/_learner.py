@@ -16,6 +16,8 @@ from dspex_core.testing.fake_provider._prompt import (
 )
 from dspex_core.testing.fake_provider._words import spelled_out, words
 
+_PROPOSED = ("instruction", "rules")
+"""Parts of the names of fields that ask for instructions."""
 _NEIGHBOURS = 5
 _NAME_WEIGHT = 0.5
 _GUIDANCE_WEIGHT = 0.5
@@ -110,7 +112,7 @@ def _hints(task: Task) -> dict[str, LabelHints]:
 def _value(field: Field, lesson: Lesson, question: _Question) -> str:
     if field.labels:
         return _label(field, lesson, question)
-    if "instruction" in field.name and (examples := shown_examples(question.inputs)):
+    if any(word in field.name for word in _PROPOSED) and (examples := shown_examples(question.inputs)):
         return propose_instruction(examples, question.inputs, variation=_rank(question, field.name))
     votes = _votes(field.name, lesson, question)
     if votes and max(votes.values()) > 0:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dspex_core.errors import DSPExError
     from dspex_core.evaluate import Evaluate, EvaluationResult
     from dspex_core.lm import LM, inspect_history
+    from dspex_core.metrics import majority
     from dspex_core.modules import (
         BestOfN,
         ChainOfThought,
@@ -72,6 +73,7 @@ _HOMES = {
     "Usage": "usage",
     "configure": "runtime",
     "inspect_history": "lm",
+    "majority": "metrics",
     "using": "runtime",
 }
 
@@ -112,6 +114,7 @@ __all__ = [
     "configure",
     "events",
     "inspect_history",
+    "majority",
     "using",
 ]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dspex_core import BestOfN, MultiChainComparison, Predict, Refine, using
-from dspex_core.optimizers import BootstrapFewShot
+from dspex_core import BestOfN, Evaluate, MultiChainComparison, Predict, Refine, using
+from dspex_core.optimizers import BootstrapFewShot, Ensemble, KNNFewShot, LabeledFewShot
 from dspex_core.testing import conformance_program, conformance_rows
 
 pytestmark = pytest.mark.slow
@@ -48,6 +48,34 @@ async def test_a_comparison_runs_in_the_workflow_itself(platform, client):
     prediction = await client.run_program(program, inputs=inputs, lm=platform.lm(), id="comparing")
     assert prediction.topic in ("billing", "bug")
     assert await kinds_of(client, "comparing") == ["generate"]
+
+
+async def test_a_program_that_chooses_its_demos_runs_in_the_workflow_and_scores_alike_on_both(platform, client):
+    optimizer = KNNFewShot(2, retriever="shop_app:nearest", metric="exact_match", max_bootstrapped_demos=1)
+    program = (await optimizer.compile(conformance_program())).program
+    rows = conformance_rows(8, start=40)
+    prediction = await client.run_program(program, inputs=rows[0].inputs(), lm=platform.lm(), id="nearest")
+    assert (await kinds_of(client, "nearest"))[:2] == ["retrieve", "generate"]
+    with using(lm=platform.lm(cache=False)):
+        assert prediction.topic == (await program(**rows[0].inputs())).topic
+        here = await Evaluate(rows, "exact_match")(program)
+    there = await client.evaluate(program, rows, metric="exact_match", lm=platform.lm())
+    assert there.score == here.score
+
+
+async def test_an_ensemble_runs_in_the_workflow_and_scores_alike_on_both(platform, client):
+    trainset, rows = conformance_rows(24), conformance_rows(8, start=40)
+    with using(lm=platform.lm()):
+        members = [
+            await LabeledFewShot(k=6, seed=seed).compile(conformance_program(), trainset=trainset) for seed in range(3)
+        ]
+        program = (await Ensemble().compile(members)).program
+        here = await Evaluate(rows, "exact_match")(program)
+    prediction = await client.run_program(program, inputs=rows[0].inputs(), lm=platform.lm(), id="voting")
+    assert await kinds_of(client, "voting") == ["generate"] * 3
+    assert prediction.topic in ("billing", "shipping", "account", "bug")
+    there = await client.evaluate(program, rows, metric="exact_match", lm=platform.lm())
+    assert there.score == here.score
 
 
 async def test_a_program_with_plain_and_sampling_parts_compiles_alike_on_both(platform, client):

@@ -1,5 +1,6 @@
 """Metrics: how good a prediction is."""
 
+from dspex_core.metrics._majority import majority
 from dspex_core.metrics._resolve import METRICS, is_built_in, metric_reference, resolve_metric, score_of
 from dspex_core.metrics._text import contains, exact_match, f1
 
@@ -9,6 +10,7 @@ __all__ = [
     "exact_match",
     "f1",
     "is_built_in",
+    "majority",
     "metric_reference",
     "resolve_metric",
     "score_of",

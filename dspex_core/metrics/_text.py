@@ -22,7 +22,7 @@ def exact_match(example: Example, prediction: Prediction, trace: object = None) 
     """
     del trace
     return all(
-        any(_normal(right) == _normal(given) for right in rights) for rights, given in _pairs(example, prediction)
+        any(normalized(right) == normalized(given) for right in rights) for rights, given in _pairs(example, prediction)
     )
 
 
@@ -40,7 +40,7 @@ def contains(example: Example, prediction: Prediction, trace: object = None) -> 
     """Whether every label occurs in the predicted field, after the same normalisation as `exact_match`."""
     del trace
     return all(
-        any(_normal(right) in _normal(given) for right in rights) for rights, given in _pairs(example, prediction)
+        any(normalized(right) in normalized(given) for right in rights) for rights, given in _pairs(example, prediction)
     )
 
 
@@ -58,7 +58,8 @@ def _rights(label: Any) -> list[Any]:
     return list(cast("list[Any] | tuple[Any, ...]", label)) if isinstance(label, (list, tuple)) else [label]
 
 
-def _normal(value: Any) -> str:
+def normalized(value: Any) -> str:
+    """A value as text in which case, punctuation, English articles and spacing do not count."""
     text = unicodedata.normalize("NFD", _text(value)).lower()
     bare = text.translate(_PUNCTUATION)
     # A label that is nothing but an article or a sign ("A", "+") is told apart from others by just that.
@@ -74,6 +75,6 @@ def _text(value: Any) -> str:
 
 
 def _token_f1(right: Any, given: Any) -> float:
-    expected, found = _normal(right).split(), _normal(given).split()
+    expected, found = normalized(right).split(), normalized(given).split()
     common = (Counter(expected) & Counter(found)).total()
     return 2 * common / (len(expected) + len(found)) if common else float(expected == found)

@@ -3,6 +3,8 @@
 from dspex_core.modules._best_of_n import BestOfN
 from dspex_core.modules._build import MODULES, build_program, is_deterministic, module_named
 from dspex_core.modules._code_act import CodeAct
+from dspex_core.modules._ensemble import EnsembledProgram
+from dspex_core.modules._knn_few_shot import KNNFewShotProgram, NearestDemos
 from dspex_core.modules._module import Module
 from dspex_core.modules._multi_chain_comparison import MultiChainComparison
 from dspex_core.modules._parallel import Parallel
@@ -19,8 +21,11 @@ __all__ = [
     "BestOfN",
     "ChainOfThought",
     "CodeAct",
+    "EnsembledProgram",
+    "KNNFewShotProgram",
     "Module",
     "MultiChainComparison",
+    "NearestDemos",
     "Parallel",
     "Pipeline",
     "Predict",

@@ -3,8 +3,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from dspex_core.errors import ProgramError, UnknownNameError
+from dspex_core.metrics import METRICS
 from dspex_core.modules._best_of_n import BestOfN
 from dspex_core.modules._code_act import CodeAct
+from dspex_core.modules._ensemble import EnsembledProgram
+from dspex_core.modules._knn_few_shot import KNNFewShotProgram
 from dspex_core.modules._module import Module
 from dspex_core.modules._multi_chain_comparison import MultiChainComparison
 from dspex_core.modules._pipeline import Pipeline
@@ -26,6 +29,8 @@ Build = Callable[[ProgramReference], Module]
 _BUILDERS: dict[str, Callable[[DeclaredProgram, Build], Module]] = {
     "best_of_n": BestOfN.from_declaration,
     "code_act": lambda declared, _: CodeAct.from_declaration(declared),
+    "ensemble": EnsembledProgram.from_declaration,
+    "knn_few_shot": KNNFewShotProgram.from_declaration,
     "multi_chain_comparison": lambda declared, _: MultiChainComparison.from_declaration(declared),
     "program_of_thought": lambda declared, _: ProgramOfThought.from_declaration(declared),
     "react": lambda declared, build: ReAct.from_declaration(declared),  # noqa: ARG005 - it has no parts
@@ -34,8 +39,8 @@ _BUILDERS: dict[str, Callable[[DeclaredProgram, Build], Module]] = {
     "refine": Refine.from_declaration,
 }
 
-_CALLS_USERS_CODE = frozenset({"best_of_n", "refine"})
-"""Modules that call a function of a user's where they run, and so where no rule of determinism holds."""
+_CALLS = {"best_of_n": "reward_fn", "ensemble": "reduce_fn", "knn_few_shot": "metric", "refine": "reward_fn"}
+"""The options of modules that name a function which they call where they run."""
 
 
 def module_named(name: str) -> Callable[[Any], Module]:
@@ -63,12 +68,8 @@ def build_program(reference: ProgramReference, *, trust: Collection[str] | None,
     """
     if isinstance(reference, DeclaredProgram):
         program = _declared(reference, lambda part: build_program(part, trust=trust, import_tools=import_tools))
-        if import_tools and isinstance(program, (CodeAct, ReAct)):
-            program.import_tools(trust)
-        if import_tools and isinstance(program, BestOfN):
-            program.import_reward(trust)
-        if import_tools and isinstance(program, Retrieve):
-            program.require_trust(trust)
+        if import_tools:
+            _make_ready(program, trust)
         return program
     found = import_code(reference.code, trust=trust, what="program")
     try:
@@ -89,9 +90,32 @@ def is_deterministic(reference: ProgramReference) -> bool:
     """
     return (
         isinstance(reference, DeclaredProgram)
-        and reference.module not in _CALLS_USERS_CODE
+        and not _calls_users_code(reference)
         and all(is_deterministic(part) for part in reference.parts)
     )
+
+
+def _calls_users_code(declared: DeclaredProgram) -> bool:
+    """Whether it calls a function of a user's where it runs, and so where no rule of determinism holds."""
+    function = declared.options.get(_CALLS.get(declared.module, ""))
+    return function is not None and function.get("path") not in METRICS
+
+
+def _make_ready(program: Module, trust: Collection[str] | None) -> None:
+    """Import what a program calls in this process."""
+    match program:
+        case CodeAct() | ReAct():
+            program.import_tools(trust)
+        case BestOfN():
+            program.import_reward(trust)
+        case EnsembledProgram():
+            program.import_reduce(trust)
+        case KNNFewShotProgram():
+            program.import_metric(trust)
+        case Retrieve():
+            program.require_trust(trust)
+        case _:
+            pass
 
 
 def _declared(declared: DeclaredProgram, build: Build) -> Module:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pydantic
 
 from dspex_core.errors import InputError, ProgramError, TrustError
+from dspex_core.metrics import METRICS
 from dspex_core.modules._build import build_program
 from dspex_core.modules._module import Module
 from dspex_core.programs import DeclaredProgram, ImportedProgram, ProgramReference
@@ -14,7 +15,7 @@ from dspex_core.references import CodeReference, import_code
 from dspex_core.signature import SignatureSpec, signature_of
 from dspex_core.tools import ToolSpec, as_tool
 
-_CODE = ("retriever", "reward_fn")
+_CODE = ("metric", "reduce_fn", "retriever", "reward_fn")
 """Options that say where code is imported from."""
 _NOT_OPTIONS = {"module", "signature", "instructions", "part", "parts"}
 
@@ -46,7 +47,7 @@ def item_of(reference: ProgramReference) -> dict[str, Any]:
     for name, value in reference.options.items():
         if value is not None:
             item[name] = _written(name, value)
-    if reference.module == "pipeline":
+    if reference.module in ("ensemble", "pipeline") or len(reference.parts) > 1:
         item["parts"] = [item_of(part) for part in reference.parts]
     elif reference.parts:
         item["part"] = item_of(reference.parts[0])
@@ -127,7 +128,7 @@ def _code(given: Any) -> CodeReference:
     if isinstance(given, Mapping):
         return CodeReference.model_validate(given)
     path = _text(given)
-    if ":" not in path:
+    if ":" not in path and path not in METRICS:
         raise ProgramError(f"{path!r}: write package.module:attribute")
     return CodeReference(path=path)
 

@@ -3,7 +3,9 @@
 from dspex_core.optimizers._base import LMOption, Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._copro import COPRO
+from dspex_core.optimizers._ensemble import Ensemble
 from dspex_core.optimizers._infer_rules import InferRules
+from dspex_core.optimizers._knn_few_shot import KNNFewShot
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
@@ -19,7 +21,9 @@ __all__ = [
     "BootstrapFewShotWithRandomSearch",
     "Candidate",
     "CompileResult",
+    "Ensemble",
     "InferRules",
+    "KNNFewShot",
     "LMOption",
     "LabeledFewShot",
     "MIPROv2",

@@ -46,7 +46,7 @@ class OutdoAttempts(Signature):
 class COPRO(Optimizer):
     """Has a model write instructions, tries them, and has it write better ones, knowing how the earlier ones did.
 
-        best = await COPRO(metric="exact_match", breadth=6).compile(triage, trainset=train, valset=val)
+        best = await COPRO(metric="exact_match", breadth=6).compile(triage, trainset=trainset, valset=valset)
 
     Predictors take turns: each gets its best instruction before the next one's are tried. Demos stay as they are.
 

@@ -34,7 +34,8 @@ class InduceRules(Signature):
 class InferRules(BootstrapFewShot):
     """Bootstraps demos, has a model work out rules from the training rows, and tells the program to follow them.
 
-        best = await InferRules(metric="exact_match", num_candidates=4).compile(triage, trainset=train, valset=val)
+        optimizer = InferRules(metric="exact_match", num_candidates=4)
+        best = await optimizer.compile(triage, trainset=trainset, valset=valset)
 
     Every candidate has the bootstrapped demos and its own sample of rules for every predictor. All are written, and
     then scored, side by side. The teacher's model, if one was given, writes the rules.

@@ -74,7 +74,8 @@ class _Draft:
 class SIMBA(Optimizer):
     """Stochastic introspective mini-batch ascent: finds rows on which runs differ, and learns from the difference.
 
-        best = await SIMBA(metric="exact_match", bsize=16, max_steps=4).compile(triage, trainset=train, valset=val)
+        optimizer = SIMBA(metric="exact_match", bsize=min(32, len(trainset)), max_steps=4)
+        best = await optimizer.compile(triage, trainset=trainset, valset=valset)
 
     Each step samples runs of programs of the pool on a batch of training rows. Of the rows whose runs differ most, new
     programs are made: one of the pool, some demos dropped, with the best run as a demo or with advice that a model

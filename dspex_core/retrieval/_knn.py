@@ -9,7 +9,7 @@ from pydantic_core import to_jsonable_python
 from dspex_core.errors import ConfigurationError, DatasetError
 from dspex_core.record import Example, require_inputs
 from dspex_core.retrieval._embedding_index import EmbeddingIndex, Embeds
-from dspex_core.seam import Passage
+from dspex_core.seam import Passage, query_of
 from dspex_core.synchronous import in_thread
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class KNN:
     @staticmethod
     def query(inputs: dict[str, Any]) -> str:
         """Input fields as the text that is searched for."""
-        return " | ".join(f"{name}: {value}" for name, value in inputs.items())
+        return query_of(inputs)
 
     async def search(self, query: str, k: int) -> list[Passage]:
         """The `k` nearest examples to a text that `query` made, as passages."""

@@ -41,7 +41,7 @@ from dspex_core.seam._lm import (
 )
 from dspex_core.seam._places import Place, stepping_aside
 from dspex_core.seam._program import PredictorState, Program, ProgramState
-from dspex_core.seam._retrieval import Passage, Retriever, RetrieveRequest
+from dspex_core.seam._retrieval import Passage, Retriever, RetrieveRequest, query_of
 from dspex_core.seam._runtime import (
     Dataset,
     Evaluation,
@@ -111,6 +111,7 @@ __all__ = [
     "paying",
     "percent",
     "plain",
+    "query_of",
     "record_step",
     "recorded_trace",
     "rolled_out",

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +22,11 @@ class Passage(BaseModel):
     score: float = 0.0
     id: str = ""
     metadata: dict[str, Any] = {}
+
+
+def query_of(inputs: Mapping[str, Any]) -> str:
+    """Input fields as the text that is searched for, where examples like them are wanted."""
+    return " | ".join(f"{name}: {value}" for name, value in inputs.items())
 
 
 @runtime_checkable

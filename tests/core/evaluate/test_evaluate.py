@@ -66,7 +66,7 @@ async def test_no_more_rows_are_in_flight_than_asked_for(start_provider):
     with using(lm=lm_of(provider)):
         await Evaluate(rows(*"abcdefgh"), lambda *_: True, concurrency=2)(ECHO)
     assert provider.stats().max_in_flight == 2
-    assert provider.stats().answered == 8
+    assert provider.stats().requests == 8
 
 
 async def test_a_row_that_the_program_fails_on_scores_0_and_keeps_its_error(model):

@@ -95,16 +95,19 @@ async def test_a_batch_gives_predictions_in_the_order_of_its_rows(model):
 async def test_a_batch_holds_to_its_concurrency(start_model):
     running, most = 0, 0
 
-    async def slow(messages):
+    three = asyncio.Barrier(3)
+
+    async def together(messages):
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        await three.wait()
         running -= 1
         return shouting(messages)
 
-    with using(lm=lm_of(start_model(slow))):
-        await Predict("text -> said").batch([{"text": str(number)} for number in range(12)], concurrency=3)
+    with using(lm=lm_of(start_model(together))):
+        async with asyncio.timeout(30):  # fewer than three at once would wait for ever
+            await Predict("text -> said").batch([{"text": str(number)} for number in range(12)], concurrency=3)
     assert most == 3
 
 

@@ -49,7 +49,7 @@ async def test_with_a_validation_set_the_better_of_before_and_after_wins(provide
     assert result.baseline_score < result.score
     assert [candidate.label for candidate in result.candidates] == ["baseline", "labeled demos"]
     assert result.program.get_state() == result.candidates[1].state
-    assert result.usage.lm_calls == provider.stats().answered == 80
+    assert result.usage.lm_calls == provider.stats().requests == 80
 
 
 @pytest.mark.parametrize("options", [{"k": 0}, {"k": "many"}, {"seed": 1.5}])

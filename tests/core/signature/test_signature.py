@@ -2,7 +2,7 @@ from datetime import date
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dspex_core import InputField, OutputField, Signature
@@ -90,6 +90,7 @@ TYPES = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(TYPES)
 def test_a_type_written_as_text_is_read_back_as_the_same_type(annotation):
     assert parse_type(type_name(annotation)) == annotation

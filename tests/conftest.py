@@ -1,9 +1,14 @@
 """Fixtures over the real parts."""
 
+import hypothesis
 import pytest
 from real_parts import USER_CODE, Background, own_platform
 
 from dspex import Client
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,10 @@
 from contextlib import ExitStack
 
-import hypothesis
 import pytest
 from model_servers import AnyServer, ScriptedModel
 
 import dspex_core.seam._context as context
 from dspex_core.testing.fake_provider import FakeProvider
-
-# How long an example takes says more of the machine than of the code.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)

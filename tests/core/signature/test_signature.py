@@ -90,7 +90,7 @@ TYPES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(TYPES)
 def test_a_type_written_as_text_is_read_back_as_the_same_type(annotation):
     assert parse_type(type_name(annotation)) == annotation

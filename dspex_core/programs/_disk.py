@@ -1,4 +1,6 @@
 import json
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -6,17 +8,20 @@ from dspex_core.errors import ProgramError
 
 
 def write_whole(path: str | Path, text: str, *, what: str) -> None:
-    """Write a file; an existing one is replaced in one step, so a reader never sees half of it.
+    """Write a file; an existing one is replaced in one step, so a reader never sees half of it. The last writer wins.
 
     Raises:
         ProgramError: If it cannot be written there.
     """
     target = Path(path)
-    draft = target.with_name(target.name + ".part")
+    # Of a name of its own: somebody else may be writing the same file.
+    draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     try:
         draft.write_text(text, encoding="utf-8")
         draft.replace(target)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise ProgramError(f"cannot write the {what} to {target}: {error.strerror}") from None
 
 

@@ -1,5 +1,6 @@
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
 
 import pytest
@@ -240,6 +241,16 @@ def test_a_program_is_replaced_in_one_step(tmp_path):
     taught(Predict(Triage)).save(path)
     assert Module.load(path).get_state() == taught(Predict(Triage)).get_state()
     assert list(tmp_path.glob("program*")) == [path]
+
+
+def test_several_may_save_to_one_file_at_once(tmp_path):
+    path = tmp_path / "program.json"
+    programs = [Predict("question -> answer"), ChainOfThought("question -> answer")]
+    with ThreadPoolExecutor(2) as pool:
+        for saved in [pool.submit(program.save, path) for _ in range(100) for program in programs]:
+            saved.result()
+    assert type(Module.load(path)) in (Predict, ChainOfThought)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_instance_named_by_path_is_built_anew_for_each_who_asks(their_app):

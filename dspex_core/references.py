@@ -134,7 +134,7 @@ def _require_own(found: Any, name: str, reference: CodeReference, *, trust: Coll
     if not own:
         raise TrustError(
             f"the {what} {reference.path} leads to code of {home}, and only code of {package} itself may be used: "
-            "write a function there that does what is wanted"
+            "write a function there that does what is wanted, or trust that other package, too"
         )
 
 

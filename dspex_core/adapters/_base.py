@@ -1,6 +1,7 @@
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, cast
 
 from dspex_core.adapters._content import Content, as_given, blocks, made
@@ -27,14 +28,14 @@ class Exchange:
 
     Attributes:
         messages: The conversation.
-        reader: Makes the reader that tells the fields of a streamed answer apart; None if none are in it.
+        reader: Makes what tells the fields of a streamed answer apart; None if none are in it.
         tools: Tools for the provider's own function calling.
         response_format: The JSON that the answer must be.
         lm: The model to ask, instead of the predictor's.
     """
 
     messages: tuple[Message, ...]
-    reader: FieldReader | None = None
+    reader: Callable[[], FieldReader] | None = None
     tools: tuple[ToolDefinition, ...] = ()
     response_format: ResponseFormat | None = None
     lm: LMConfig | None = None
@@ -198,7 +199,7 @@ class Adapter(ABC):
         tools = cast("Sequence[Tool]", given if isinstance(given, (list, tuple)) else (given,))
         return Exchange(
             messages=messages,
-            reader=self.reader(layout),
+            reader=partial(self.reader, layout),
             tools=tuple(_definition(tool) for tool in tools),
             response_format=self.response_format(layout),
         )

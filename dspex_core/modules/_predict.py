@@ -168,7 +168,8 @@ class _Asked:
         if stream is None:
             return await current_runtime().generate(request)
         attempt, self._attempt = self._attempt, self._attempt + (exchange.reader is not None)
-        return await stream.ask(request, exchange.reader, predictor=self._predictor, attempt=attempt)
+        reader = exchange.reader() if exchange.reader else None
+        return await stream.ask(request, reader, predictor=self._predictor, attempt=attempt)
 
 
 class ChainOfThought(Module):

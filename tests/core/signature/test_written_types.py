@@ -487,6 +487,12 @@ def look_up(word: str) -> str:
     return word
 
 
+def test_two_classes_of_one_name_in_a_field_are_refused():
+    one, other = pydantic.create_model("Ticket", x=(int, ...)), pydantic.create_model("Ticket", y=(int, ...))
+    with pytest.raises(SignatureError, match="Ticket"):
+        signature_with(tuple[one, other]).to_spec()
+
+
 SCALARS = st.sampled_from([str, int, float, bool, date, Decimal, UUID, Urgency, Level, Movie, Point, Any]) | st.builds(
     lambda low, size: Annotated[int, Field(ge=low, lt=low + size)], st.integers(-9, 9), st.integers(1, 9)
 )

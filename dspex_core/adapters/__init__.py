@@ -1,6 +1,6 @@
 """Adapters: from a signature to a prompt, and from an answer to fields."""
 
-from dspex_core.adapters._base import Adapter, Exchange
+from dspex_core.adapters._base import Adapter, Exchange, checked_adapter
 from dspex_core.adapters._chat import ChatAdapter
 from dspex_core.adapters._configured import adapter_of
 from dspex_core.adapters._json import JSONAdapter
@@ -17,4 +17,5 @@ __all__ = [
     "TwoStepAdapter",
     "XMLAdapter",
     "adapter_of",
+    "checked_adapter",
 ]

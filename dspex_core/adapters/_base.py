@@ -8,7 +8,7 @@ from dspex_core.adapters._content import Content, as_given, blocks, made
 from dspex_core.adapters._layout import Layout, layout_of
 from dspex_core.adapters._streaming import FieldReader
 from dspex_core.adapters._values import fitted
-from dspex_core.errors import AdapterParseError
+from dspex_core.errors import AdapterParseError, ConfigurationError
 from dspex_core.seam import (
     AdapterConfig,
     AdapterName,
@@ -49,6 +49,18 @@ class Generate(Protocol):
         ...
 
 
+def checked_adapter(adapter: Any, *, where: str) -> "Adapter":
+    """What is to be an adapter, if it is one.
+
+    Raises:
+        ConfigurationError: If it is none.
+    """
+    if not isinstance(adapter, Adapter):
+        name = adapter.__name__ if isinstance(adapter, type) else repr(adapter)
+        raise ConfigurationError(f"{where}: {name} is no adapter; give one that is made, such as JSONAdapter()")
+    return adapter
+
+
 class Adapter(ABC):
     """Writes a signature, its demos and its inputs as messages, and reads the outputs from the answer.
 
@@ -56,13 +68,16 @@ class Adapter(ABC):
         native_tools: Let tools go through the provider's own function calling: where a signature has an input of type
             `list[Tool]` and an output of type `ToolCalls`, neither stands in the prompt's text.
         fallback: Adapters to ask with, in this order, where the answers of this one cannot be read.
+
+    Raises:
+        ConfigurationError: If `fallback` is no list of adapters.
     """
 
     name: ClassVar[AdapterName]
 
     def __init__(self, *, native_tools: bool = False, fallback: "Sequence[Adapter]" = ()) -> None:
         self.config = AdapterConfig(
-            name=self.name, native_tools=native_tools, fallback=tuple(adapter.config for adapter in fallback)
+            name=self.name, native_tools=native_tools, fallback=tuple(adapter.config for adapter in _listed(fallback))
         )
 
     def __repr__(self) -> str:
@@ -215,3 +230,9 @@ class Adapter(ABC):
 
 def _definition(tool: Tool) -> ToolDefinition:
     return ToolDefinition(name=tool.name, description=tool.desc, parameters={"type": "object", **tool.parameters})
+
+
+def _listed(fallback: Any) -> list[Adapter]:
+    if not isinstance(fallback, (list, tuple)):
+        raise ConfigurationError("fallback=…: give adapters in a list, such as [JSONAdapter()]")
+    return [checked_adapter(adapter, where="fallback=[…]") for adapter in cast("list[Any]", fallback)]

@@ -1,12 +1,21 @@
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 import pydantic
 
-from dspex_core.errors import InputError, LMError, LMRequestError, ProgramError, RetrievalError
-from dspex_core.modules._module import Module
+from dspex_core.errors import (
+    DSPExError,
+    InputError,
+    LMError,
+    LMRequestError,
+    MetricError,
+    ProgramError,
+    RetrievalError,
+)
+from dspex_core.modules._module import Module, checked_module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
 from dspex_core.references import CodeReference, import_code, reference_to
@@ -45,7 +54,8 @@ class BestOfN(Module):
     A trace holds the steps of the try that was kept, and no other's.
 
     Raises:
-        InputError: If `N` is not positive, or `reward_fn` no function.
+        InputError: If `N` is not positive, `module` no module, or `reward_fn` no function.
+        MetricError: When called, if `reward_fn` raised or gave no number.
         DSPExError: When called, the error of the last lost try, if too many were lost or none was not.
 
     Source: DSPy's module of that name; Cobbe et al. 2021, "Training Verifiers to Solve Math Word Problems", section 4.
@@ -63,7 +73,7 @@ class BestOfN(Module):
     ) -> None:
         if N < 1:
             raise InputError(f"{type(self).__name__}: N={N}; at least one try is needed")
-        self.module = module
+        self.module = checked_module(module, where=type(self).__name__)
         self.N = N
         self.reward_fn = _checked(reward_fn)
         self.threshold = threshold
@@ -172,10 +182,17 @@ class BestOfN(Module):
         function = self.reward_fn
         if isinstance(function, CodeReference):
             raise ProgramError(f"the {_WHAT} {function.path} was not imported: build the program where it is to run")
-        if inspect.iscoroutinefunction(function):
-            return await function(dict(inputs), prediction)
-        verdict = await in_thread(lambda: function(dict(inputs), prediction))
-        return await verdict if inspect.isawaitable(verdict) else verdict
+        try:
+            if inspect.iscoroutinefunction(function):
+                verdict = await function(dict(inputs), prediction)
+            else:
+                verdict = await in_thread(lambda: function(dict(inputs), prediction))
+                verdict = await verdict if inspect.isawaitable(verdict) else verdict
+        except DSPExError:
+            raise
+        except Exception as error:
+            raise MetricError(f"{_named(function)} failed: {type(error).__name__}: {error}") from error
+        return _number(verdict, function)
 
 
 class _LostTryError(Exception):
@@ -198,6 +215,20 @@ class _Options(pydantic.BaseModel):
 def _ends_everything(error: Exception) -> bool:
     """Whether another try would end like this one: a call that is wrong in itself, or nobody there to answer it."""
     return isinstance(error, (InputError, LMError, RetrievalError)) and not isinstance(error, LMRequestError)
+
+
+def _number(verdict: Any, function: Any) -> float:
+    try:
+        number = float(verdict)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(verdict, str) or math.isnan(number):
+        raise MetricError(f"{_named(function)} returned {verdict!r}; it must return a number or a bool")
+    return number
+
+
+def _named(function: Any) -> str:
+    return f"{_WHAT} {getattr(function, '__name__', type(function).__name__)}"
 
 
 def _checked(reward_fn: Any) -> Reward | CodeReference:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from dspex_core import events
-from dspex_core.adapters import Adapter
+from dspex_core.adapters import Adapter, checked_adapter
 from dspex_core.errors import ProgramError
 from dspex_core.modules._bounded import bounded
 from dspex_core.modules._streaming import PieceStream, StreamedPiece
@@ -40,6 +40,18 @@ if TYPE_CHECKING:
     from dspex_core.modules._predict import Predict
 
 _Part = TypeVar("_Part", bound="Module")
+
+
+def checked_module(part: Any, *, where: str) -> "Module":
+    """What is to be a part of a program, if it is a module.
+
+    Raises:
+        ProgramError: If it is none.
+    """
+    if not isinstance(part, Module):
+        name = part.__name__ if isinstance(part, type) else repr(part)
+        raise ProgramError(f"{where} is made of modules, and {name} is none: give one such as Predict('text -> label')")
+    return part
 
 
 class Module:
@@ -150,7 +162,7 @@ class Module:
         """Give every predictor in this program a model of its own, in place; it is saved with the program.
 
         Raises:
-            ConfigurationError: If the LM was given its key in code, which is never saved.
+            ConfigurationError: If it is no LM, or was given its key in code, which is never saved.
         """
         config = configuration_of(lm)
         for predictor in self.named_predictors().values():
@@ -163,8 +175,14 @@ class Module:
         return Pipeline([*_stages(self), *_stages(other)])
 
     def set_adapter(self, adapter: Adapter | AdapterConfig | None) -> None:
-        """Give every predictor in this program an adapter of its own, in place; it is saved with the program."""
-        config = adapter.config if isinstance(adapter, Adapter) else adapter
+        """Give every predictor in this program an adapter of its own, in place; it is saved with the program.
+
+        Raises:
+            ConfigurationError: If it is no adapter.
+        """
+        config = adapter
+        if config is not None and not isinstance(config, AdapterConfig):
+            config = checked_adapter(config, where="set_adapter(…)").config
         for predictor in self.named_predictors().values():
             predictor.set_state(predictor.state.model_copy(update={"adapter": config}))
 

@@ -2,7 +2,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dspex_core.errors import ProgramError
-from dspex_core.modules._module import Module
+from dspex_core.modules._module import Module, checked_module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
 
@@ -18,13 +18,13 @@ class Pipeline(Module):
     The prediction has the outputs of all parts; of fields with one name, the last.
 
     Raises:
-        ProgramError: If there is no part; when called, if a part's input is given by nobody.
+        ProgramError: If there is no part, or one is no module; when called, if a part's input is given by nobody.
     """
 
     def __init__(self, parts: Sequence[Module]) -> None:
         if not parts:
             raise ProgramError("a pipeline needs at least one module")
-        self.parts = list(parts)
+        self.parts = [checked_module(part, where="a pipeline") for part in parts]
 
     @classmethod
     def from_spec(cls, spec: Sequence[Mapping[str, Any]], *, trust: Collection[str] | None = None) -> "Pipeline":

@@ -1,5 +1,6 @@
 import copy
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, cast
 
 from dspex_core.adapters import Adapter, Exchange, adapter_of
 from dspex_core.errors import AdapterParseError, LMContextLengthError, LMRequestError, ProgramError
@@ -7,16 +8,20 @@ from dspex_core.events import AdapterFellBack
 from dspex_core.modules._module import Module
 from dspex_core.modules._streaming import current_stream
 from dspex_core.programs import DeclaredProgram, ProgramReference
-from dspex_core.record import Prediction
+from dspex_core.record import Example, Prediction
 from dspex_core.seam import (
+    ConfiguredLM,
+    LMConfig,
     LMRequest,
     LMResponse,
     Message,
     PredictorState,
+    configuration_of,
     current_adapter,
     current_rollout,
     current_rollout_temperature,
     current_runtime,
+    plain,
     record_step,
 )
 from dspex_core.signature import OutputField, Signature, signature_of
@@ -41,7 +46,7 @@ class Predict(Module):
     """
 
     def __init__(self, signature: type[Signature] | str) -> None:
-        self.signature = signature_of(signature)
+        self._signature = signature_of(signature)
         self._state = PredictorState(instructions=self.signature.instructions)
         self._prefix: tuple[Adapter, tuple[Message, ...]] | None = None
         self._refused: dict[Adapter, Adapter] = {}
@@ -63,6 +68,41 @@ class Predict(Module):
         """The adapter that a call made now asks with: its own, or the one in force."""
         adapter = adapter_of(self._state.adapter or current_adapter())
         return self._refused.get(adapter, adapter)
+
+    @property
+    def signature(self) -> type[Signature]:
+        """What is asked; one that is set brings its instructions with it, and demos stay."""
+        return self._signature
+
+    @signature.setter
+    def signature(self, signature: type[Signature] | str) -> None:
+        self._signature = signature_of(signature)
+        self.set_state(self._state.model_copy(update={"instructions": self._signature.instructions}))
+
+    @property
+    def demos(self) -> tuple[Example, ...]:
+        """The worked examples that the prompt shows, which may be set.
+
+            triage.demos = [Example(text="I was charged twice", team="billing")]
+
+        Raises:
+            ProgramError: When set, if a demo is neither an example nor a mapping, or has none of the outputs.
+        """
+        return tuple(Example(demo) for demo in self._state.demos)
+
+    @demos.setter
+    def demos(self, demos: Sequence[Example | Mapping[str, Any]]) -> None:
+        checked = tuple(self._checked_demo(number, demo) for number, demo in enumerate(demos, start=1))
+        self.set_state(self._state.model_copy(update={"demos": checked}))
+
+    @property
+    def lm(self) -> LMConfig | None:
+        """A model of this predictor's own, which may be set; None for the one in force."""
+        return self._state.lm
+
+    @lm.setter
+    def lm(self, lm: ConfiguredLM | LMConfig | None) -> None:
+        self.set_state(self._state.model_copy(update={"lm": None if lm is None else configuration_of(lm)}))
 
     @property
     def state(self) -> PredictorState:
@@ -136,6 +176,17 @@ class Predict(Module):
         for name in inputs:
             if name not in self.signature.input_fields:
                 raise ProgramError(f"there is no input {name!r}; {self._wanted()}")
+
+    def _checked_demo(self, number: int, demo: Any) -> dict[str, Any]:
+        if not isinstance(demo, (Example, Mapping)):
+            raise ProgramError(f"demo {number} is a {type(demo).__name__}: give an Example, or fields by name")
+        fields = demo.to_dict() if isinstance(demo, Example) else dict(cast("Mapping[str, Any]", demo))
+        if not self.signature.output_fields.keys() & fields.keys():
+            raise ProgramError(
+                f"demo {number} has none of the outputs {', '.join(self.signature.output_fields)}; "
+                f"its fields are {', '.join(fields) or 'none'}"
+            )
+        return {name: plain(value) for name, value in fields.items()}
 
     def _wanted(self) -> str:
         return f"{self.signature.__name__} takes {', '.join(self.signature.input_fields)}"

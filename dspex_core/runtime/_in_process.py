@@ -14,6 +14,7 @@ from dspex_core.progress import RowTally
 from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference
 from dspex_core.retrieval import Retrievers
+from dspex_core.runtime._searching import passages_found
 from dspex_core.runtime._telling import end_lm_call, lm_call, told_search, told_tool_call
 from dspex_core.runtime._trace import trace_row, trace_rows
 from dspex_core.sandbox import Sandbox
@@ -139,7 +140,7 @@ class InProcessRuntime:
     async def _search(self, retriever: Retriever | CodeReference, request: RetrieveRequest) -> list[Passage]:
         if isinstance(retriever, CodeReference):
             retriever = await self._retriever_for(retriever)
-        return list(await retriever.search(request.query, request.k))
+        return await passages_found(retriever, request.query, request.k)
 
     async def call_tool(self, call: ToolCall) -> ToolResult:
         """Call a tool here."""

@@ -1,7 +1,8 @@
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from dspex_core.adapters import Adapter
+from dspex_core.adapters import Adapter, checked_adapter
 from dspex_core.errors import ConfigurationError
 from dspex_core.lm import LM
 from dspex_core.runtime._in_process import InProcessRuntime
@@ -25,7 +26,11 @@ def configure(*, lm: LM, retriever: Retriever | None = None, adapter: Adapter | 
         lm: The model that predictors ask.
         retriever: What `Retrieve` searches.
         adapter: How predictors that have no adapter of their own write prompts and read answers.
+
+    Raises:
+        ConfigurationError: If one of them is something else.
     """
+    _check("configure", lm=lm, retriever=retriever, adapter=adapter)
     set_default_runtime(InProcessRuntime(lm, retriever=retriever))
     set_default_adapter(adapter.config if adapter else None)
 
@@ -51,8 +56,10 @@ def using(
         runtime: What does everything; it brings a model and a retriever of its own.
 
     Raises:
-        ConfigurationError: If nothing is given, or a runtime together with an LM or a retriever.
+        ConfigurationError: If nothing is given, something that is no LM, retriever or adapter, or a runtime together
+            with an LM or a retriever.
     """
+    _check("using", lm=lm, retriever=retriever, adapter=adapter)
     parts = lm is not None or retriever is not None
     if parts and runtime is not None:
         raise ConfigurationError("using(…) takes lm= and retriever=, or runtime=: one of the two")
@@ -64,6 +71,18 @@ def using(
         if parts or runtime is not None:
             scopes.enter_context(scoped_runtime(runtime or _in_force_but(lm, retriever)))
         yield
+
+
+def _check(where: str, *, lm: Any, retriever: Any, adapter: Any) -> None:
+    if lm is not None and not isinstance(lm, LM):
+        example = f"LM({lm!r})" if isinstance(lm, str) else "LM('openai/gpt-4o-mini')"
+        raise ConfigurationError(f"{where}(lm=…): {lm!r} is no LM; write {example}")
+    if retriever is not None and (isinstance(retriever, type) or not isinstance(retriever, Retriever)):
+        raise ConfigurationError(
+            f"{where}(retriever=…): {retriever!r} is no retriever: it needs a method `async def search(self, query, k)`"
+        )
+    if adapter is not None:
+        checked_adapter(adapter, where=f"{where}(adapter=…)")
 
 
 def _in_force_but(lm: LM | None, retriever: Retriever | None) -> InProcessRuntime:

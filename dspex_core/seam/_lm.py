@@ -227,10 +227,13 @@ def configuration_of(lm: LMConfig | ConfiguredLM) -> LMConfig:
     """What may be recorded of an LM: its configuration.
 
     Raises:
-        ConfigurationError: If it was given its key in code: that is never recorded, so nobody else could call it.
+        ConfigurationError: If it is no LM, or was given its key in code: that is never recorded, so nobody else could
+            call it.
     """
     if isinstance(lm, LMConfig):
         return lm
+    if not hasattr(lm, "has_own_key"):
+        raise ConfigurationError(f"{lm!r} is no LM: write LM('openai/gpt-4o-mini')")
     if lm.has_own_key:
         raise ConfigurationError(
             f"{lm!r} was given its key in code, and a key is never recorded nor sent: set it in the environment of "

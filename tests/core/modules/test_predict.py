@@ -3,7 +3,7 @@ import copy
 import pytest
 from model_servers import asked, lm_of, written
 
-from dspex_core import ChainOfThought, Predict, Usage, using
+from dspex_core import LM, ChainOfThought, Example, Predict, Usage, using
 from dspex_core.errors import AdapterParseError, ConfigurationError, ProgramError, SignatureError
 from dspex_core.seam import LMConfig, PredictorState, ProgramState
 
@@ -133,3 +133,57 @@ async def test_outputs_of_a_cached_call_are_the_same_and_free(start_model):
     assert free.to_dict() == paid.to_dict()
     assert free.usage == Usage(cached_calls=1, models=paid.usage.models)
     assert len(model.bodies) == 1
+
+
+async def test_demos_that_are_set_stand_in_the_next_prompt(start_model):
+    model = start_model(lambda _: written(team="bug"))
+    triage = Predict(TRIAGE)
+    with using(lm=lm_of(model)):
+        await triage(text="it crashes")
+        triage.demos = [Example(text="charged twice", team="billing"), {"text": "no sound", "team": "bug"}]
+        await triage(text="it crashes")
+    assert len(model.conversations[0]) == 2
+    assert ["charged twice" in model.conversations[1][1]["content"], len(model.conversations[1])] == [True, 6]
+    assert [demo.team for demo in triage.demos] == ["billing", "bug"]
+
+
+@pytest.mark.parametrize(
+    ("demos", "told"),
+    [
+        (["text"], "demo 1 is a str: give an Example"),
+        ([{"text": "hi", "team": "bug"}, {"txt": "hi"}], "demo 2 has none of the outputs team; its fields are txt"),
+    ],
+)
+def test_demos_that_can_teach_nothing_are_refused(demos, told):
+    triage = Predict(TRIAGE)
+    with pytest.raises(ProgramError, match=told):
+        triage.demos = demos
+    assert triage.demos == ()
+
+
+async def test_a_signature_that_is_set_is_the_one_that_is_asked(start_model):
+    model = start_model(lambda _: written(team="bug", why="it crashed"))
+    triage = Predict(TRIAGE)
+    with using(lm=lm_of(model)):
+        await triage(text="it crashes")
+        triage.signature = triage.signature.append("why").with_instructions("Say why, too.")
+        prediction = await triage(text="it crashes")
+    assert prediction.why == "it crashed"
+    assert "Say why, too." in model.conversations[1][0]["content"]
+
+
+async def test_an_lm_that_is_set_is_the_predictors_own(start_model, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    own, other = start_model(lambda _: written(team="bug")), start_model(lambda _: written(team="billing"))
+    triage = Predict(TRIAGE)
+    triage.lm = LM("openai/own", api_base=own.base_url)
+    with using(lm=lm_of(other)):
+        assert (await triage(text="?")).team == "bug"
+        triage.lm = None
+        assert (await triage(text="?")).team == "billing"
+
+
+@pytest.mark.parametrize("give", [lambda triage: triage.set_lm("openai/x"), lambda triage: setattr(triage, "lm", "x")])
+def test_what_is_no_lm_is_refused(give):
+    with pytest.raises(ConfigurationError, match=r"is no LM: write LM\('openai/gpt-4o-mini'\)"):
+        give(Predict(TRIAGE))

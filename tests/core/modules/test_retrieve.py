@@ -197,3 +197,31 @@ async def test_an_object_with_one_method_is_a_retriever():
 
     with using(retriever=Fixed()):
         assert (await Retrieve(k=2)(question="fact")).context == ["fact 0", "fact 1"]
+
+
+class Failing:
+    async def search(self, query, k):
+        raise KeyError("shard 3")
+
+
+class Texts:
+    async def search(self, query, k):
+        return ["a text"]
+
+
+class Blocking:
+    def search(self, query, k):
+        return [Passage(text="a text")]
+
+
+@pytest.mark.parametrize(
+    ("retriever", "told"),
+    [
+        (Failing(), "the retriever Failing failed: KeyError: 'shard 3'"),
+        (Texts(), "the retriever Texts gave a str where a Passage is needed"),
+        (Blocking(), "the retriever Blocking is not async"),
+    ],
+)
+async def test_a_retriever_of_ones_own_that_misbehaves_is_named(retriever, told):
+    with using(retriever=retriever), pytest.raises(RetrievalError, match=told):
+        await Retrieve()(question="?")

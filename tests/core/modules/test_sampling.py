@@ -6,7 +6,7 @@ import pytest
 from model_servers import asked, lm_of, values_in, written
 
 from dspex_core import BestOfN, ChainOfThought, Module, MultiChainComparison, Predict, Prediction, Refine, events, using
-from dspex_core.errors import AdapterParseError, InputError, LMError, ProgramError, TrustError
+from dspex_core.errors import AdapterParseError, InputError, LMError, MetricError, ProgramError, TrustError
 from dspex_core.seam import recorded_trace, rolled_out
 
 
@@ -252,3 +252,25 @@ async def test_within_a_sample_the_first_try_is_part_of_that_sample(start_model)
             with rolled_out(rollout):
                 await best(question="?")
     assert [body["temperature"] for body in model.bodies] == [0.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", [BestOfN, Refine])
+@pytest.mark.parametrize(
+    ("reward", "told"),
+    [
+        (lambda _, found: "good", "returned 'good'; it must return a number"),
+        (lambda _, found: None, "returned None; it must return a number"),
+        (lambda _, found: found.label, "reward function <lambda> failed: AttributeError: this Prediction has no field"),
+    ],
+)
+async def test_a_reward_function_that_gives_no_number_is_named(start_model, kind, reward, told):
+    with using(lm=lm_of(numbered(start_model))), pytest.raises(MetricError, match=told):
+        await kind(Predict("text -> number: int"), 2, reward, threshold=1.0)(text="x")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: BestOfN("text -> number", 2, lambda _, found: 1.0, threshold=1.0), lambda: Predict("a -> b") | 3]
+)
+def test_only_modules_are_parts_of_modules(make):
+    with pytest.raises(ProgramError, match=r"is made of modules, and .* is none"):
+        make()

@@ -4,7 +4,7 @@ import threading
 import pytest
 from model_servers import lm_of, written
 
-from dspex_core import Predict, configure, using
+from dspex_core import ChatAdapter, JSONAdapter, Predict, TwoStepAdapter, configure, using
 from dspex_core.errors import ConfigurationError
 from dspex_core.runtime import InProcessRuntime
 from dspex_core.seam import LMConfig, current_runtime
@@ -101,3 +101,39 @@ async def test_another_retriever_leaves_the_runtimes_other_parts_in_force(first,
     with using(runtime=InProcessRuntime(first, lm_for=lambda _: second)), using(retriever=Nothing()):
         assert await who() == "first"
         assert (await program(text="?")).who == "second"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"lm": "openai/gpt-4o-mini"},
+            r"using\(lm=…\): '.*' is no LM; write LM\('openai/gpt-4o-mini'\)",
+        ),
+        ({"adapter": JSONAdapter}, r"using\(adapter=…\): JSONAdapter is no adapter; give one that is made"),
+        ({"adapter": "json"}, "'json' is no adapter"),
+        ({"retriever": "my_app:index"}, r"using\(retriever=…\): 'my_app:index' is no retriever"),
+    ],
+)
+def test_what_cannot_be_put_in_force_is_refused_at_once(given, told):
+    with pytest.raises(ConfigurationError, match=told), using(**given):
+        pytest.fail("the block was entered")
+
+
+def test_configure_refuses_what_is_no_lm():
+    with pytest.raises(ConfigurationError, match=r"configure\(lm=…\): 'openai/x' is no LM"):
+        configure(lm="openai/x")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ChatAdapter(fallback=[JSONAdapter]),
+        lambda: ChatAdapter(fallback=JSONAdapter()),
+        lambda: TwoStepAdapter("openai/gpt-4o-mini"),
+        lambda: ASK.set_adapter("json"),
+    ],
+)
+def test_an_adapter_made_of_something_else_is_refused(make):
+    with pytest.raises(ConfigurationError, match=r"is no adapter|give adapters in a list|is no LM"):
+        make()

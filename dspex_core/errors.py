@@ -233,7 +233,7 @@ class AdapterParseError(DSPExError):
 
 
 class MetricError(DSPExError):
-    """A metric raised, or returned something that is not a score."""
+    """A metric or a reward function raised, or returned something that is not a score."""
 
 
 class EvaluationError(DSPExError):

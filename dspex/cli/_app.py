@@ -65,11 +65,13 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
     resume: Annotated[bool, typer.Option(help="Go on from what an ended run of this id finished.")] = False,  # noqa: FBT002
     detach: Annotated[bool, typer.Option(help="Start the run and leave it going.")] = False,  # noqa: FBT002
     in_process: Annotated[bool, typer.Option(help="Run right here, without Temporal.")] = False,  # noqa: FBT002
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it will take.")] = False,  # noqa: FBT002
     output: Output = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Find the demos and instructions that score best, for your data and your model."""
     from dspex.cli._compile import CompileJob, compile_program  # noqa: PLC0415
+    from dspex.cli._dry_run import tell_plan  # noqa: PLC0415
     from dspex.cli._inputs import (  # noqa: PLC0415
         TaskOptions,
         optimizer_options,
@@ -78,6 +80,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
         refuse_contradictions,
         trusted_packages,
     )
+    from dspex_core.lm import LM  # noqa: PLC0415
     from dspex_core.metrics import metric_reference  # noqa: PLC0415
     from dspex_core.optimizers import optimizer_named  # noqa: PLC0415
 
@@ -86,8 +89,13 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
         chosen = optimizer_named(optimizer).from_options(optimizer_options(settings or [], metric=metric, seed=seed))
         metric_reference(metric)
         options = TaskOptions(train, val, inputs, outputs, instructions, signature, program, module, seed)
+        task = read_task(options)
+        if dry_run:
+            teacher = None if teacher_lm is None else LM(teacher_lm, api_base=api_base)
+            await tell_plan(task, chosen, lm=LM(lm, api_base=api_base), teacher_lm=teacher, as_json=as_json)
+            return
         job = CompileJob(
-            task=read_task(options),
+            task=task,
             optimizer=chosen,
             lm=await ready_lm(lm, api_base=api_base, concurrency=concurrency),
             teacher_lm=None if teacher_lm is None else await ready_lm(teacher_lm, api_base=api_base),

@@ -9,7 +9,7 @@ from typing import Any, Self, TextIO, TypeVar
 
 from dspex_core import events
 from dspex_core.errors import LMError, LMTimeoutError
-from dspex_core.lm._accounting import answered
+from dspex_core.lm._accounting import answered, usage_of_call
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config, served_at
 from dspex_core.lm._hedging import Stragglers, hedged
@@ -93,6 +93,11 @@ class LM:
     def endpoint(self) -> str:
         """Address that its calls go to."""
         return served_at(self.config)
+
+    @staticmethod
+    def cost_of(config: LMConfig, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What so many tokens cost in US dollars, sent to a model and received; None if its price is not known."""
+        return usage_of_call(config, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens).cost_usd
 
     def check(self) -> None:
         """Raise ConfigurationError if there is no key, for this model or for one of its fallbacks."""

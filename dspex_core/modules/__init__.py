@@ -2,6 +2,7 @@
 
 from dspex_core.modules._best_of_n import BestOfN
 from dspex_core.modules._build import MODULES, build_program, is_deterministic, module_named
+from dspex_core.modules._calls_in_a_run import calls_in_a_run
 from dspex_core.modules._code_act import CodeAct
 from dspex_core.modules._ensemble import EnsembledProgram
 from dspex_core.modules._knn_few_shot import KNNFewShotProgram, NearestDemos
@@ -35,6 +36,7 @@ __all__ = [
     "Retrieve",
     "StreamedPiece",
     "build_program",
+    "calls_in_a_run",
     "is_deterministic",
     "module_named",
 ]

@@ -108,6 +108,10 @@ class BestOfN(Module):
         """What is tried after an attempt that was not good enough."""
         return module
 
+    def calls_of_parts(self) -> dict[str, tuple[int, int]]:
+        """A try or more, up to `N`."""
+        return {"module": (1, self.N)}
+
     def input_names(self) -> dict[str, bool] | None:
         """What the module takes."""
         return self.module.input_names()

@@ -215,6 +215,13 @@ class Module:
 
         return dict(_walk(self, Predict, "", set()))
 
+    def calls_of_parts(self) -> dict[str, tuple[int, int]]:
+        """How often one run calls parts that it does not call exactly once: at least and at most, by attribute.
+
+        A plan of a compile counts with it. A module of your own that calls a part in a loop says so here.
+        """
+        return {}
+
     def get_state(self) -> ProgramState:
         """Instructions, demos and LM of every predictor."""
         return ProgramState(predictors={name: predictor.state for name, predictor in self.named_predictors().items()})

@@ -71,6 +71,10 @@ class ProgramOfThought(Module):
         )
         return Prediction({"trajectory": trajectory.fields(), **answer.to_dict()})
 
+    def calls_of_parts(self) -> dict[str, tuple[int, int]]:
+        """As many new programs as were wrong, up to `max_iters` in all."""
+        return {"code_regenerate": (0, self.max_iters - 1)}
+
     def input_names(self) -> dict[str, bool]:
         """The signature's inputs, all of which must be given."""
         return dict.fromkeys(self.signature.input_fields, True)

@@ -70,6 +70,10 @@ class ReAct(Module):
         answer = await trajectory.ask(self.extract, inputs)
         return Prediction({"trajectory": trajectory.fields(), **answer.to_dict()})
 
+    def calls_of_parts(self) -> dict[str, tuple[int, int]]:
+        """A step or more, up to `max_iters`."""
+        return {"react": (1, self.max_iters)}
+
     def input_names(self) -> dict[str, bool]:
         """The signature's inputs, all of which must be given."""
         return dict.fromkeys(self.signature.input_fields, True)

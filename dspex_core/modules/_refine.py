@@ -60,6 +60,10 @@ class Refine(BestOfN):
             return module
         return self.module.with_state(state.model_copy(update={"predictors": {**state.predictors, **predictors}}))
 
+    def calls_of_parts(self) -> dict[str, tuple[int, int]]:
+        """A try or more, up to `N`, with advice between two, which counts as a try does."""
+        return {"module": (1, 2 * self.N - 1)}
+
     async def _advice(self, attempt: Attempt, inputs: dict[str, Any]) -> dict[str, str]:
         steps = [{"predictor": name, "inputs": step[1], "outputs": step[2]} for name, step in attempt.steps]
         try:

@@ -7,6 +7,7 @@ from dspex_core.optimizers._ensemble import Ensemble
 from dspex_core.optimizers._infer_rules import InferRules
 from dspex_core.optimizers._knn_few_shot import KNNFewShot
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
+from dspex_core.optimizers._plan import Plan, Range
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
 from dspex_core.optimizers._search import Candidate, CompileResult, Proposal, Search
@@ -28,7 +29,9 @@ __all__ = [
     "LabeledFewShot",
     "MIPROv2",
     "Optimizer",
+    "Plan",
     "Proposal",
+    "Range",
     "Search",
     "optimizer_named",
 ]

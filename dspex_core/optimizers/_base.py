@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -13,6 +13,7 @@ from pydantic import (
 
 from dspex_core.errors import ConfigurationError, DatasetError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
+from dspex_core.optimizers._plan import Plan, planned
 from dspex_core.optimizers._search import CompileResult, P, Search
 from dspex_core.record import require_inputs
 from dspex_core.seam import (
@@ -22,6 +23,7 @@ from dspex_core.seam import (
     MetricLike,
     Program,
     ProgramState,
+    Runtime,
     compiling,
     configuration_of,
     current_adapter,
@@ -121,27 +123,82 @@ class Optimizer(BaseModel):
             EvaluationError: If the program failed on every row.
             LMError: If a model could not be reached; all answers so far are in the cache, and a second try uses them.
         """
-        trainset, valset = self.divided(trainset, valset)
+        search = self._begun(
+            current_runtime,
+            student,
+            datasets=(trainset, valset),
+            teacher=teacher,
+            teacher_lm=None if teacher_lm is None else configuration_of(teacher_lm),
+        )
+        search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
+        with compiling():
+            await search.evaluate(search.student.get_state(), "baseline")
+            result = search.result(await self.search(search))
+        search.runtime.emit(OptimizerFinished(score=result.score))
+        return result
+
+    async def plan(
+        self,
+        student: P,
+        *,
+        trainset: Dataset,
+        valset: Dataset | None = None,
+        teacher: P | None = None,
+        teacher_lm: LMConfig | ConfiguredLM | None = None,
+        lm: LMConfig | ConfiguredLM | None = None,
+    ) -> Plan:
+        """Say what a compile of the same arguments will take, without calling anything.
+
+        The optimizer is run on a runtime that counts: prompts are written and measured, and rows come out right or
+        wrong by a rule. Neither the program's own code nor the metric is run.
+
+        Args:
+            student: The program to improve.
+            trainset: Rows to learn from.
+            valset: Rows that candidates are scored on.
+            teacher: A program of the same structure whose runs become demos.
+            teacher_lm: The model that the teacher runs on, an LM or its configuration.
+            lm: The model in force, an LM or its configuration; list prices are known to an LM alone.
+
+        Raises:
+            DatasetError: If there is nothing to learn from or to score on, or the rows are not at hand.
+            ConfigurationError: If an option does not fit, as in `compile`.
+        """
+        teacher_config = teacher_lm if teacher_lm is None or isinstance(teacher_lm, LMConfig) else teacher_lm.config
+
+        def begin(runtime: Runtime) -> Search[P]:
+            return self._begun(
+                lambda: runtime, student, datasets=(trainset, valset), teacher=teacher, teacher_lm=teacher_config
+            )
+
+        return await planned(type(self).__name__, begin, self.search, lm=lm)
+
+    def _begun(
+        self,
+        runtime: Callable[[], Runtime],
+        student: P,
+        *,
+        datasets: tuple[Dataset, Dataset | None],
+        teacher: P | None,
+        teacher_lm: LMConfig | None,
+    ) -> Search[P]:
+        """The search that a compile begins with, once all that was given is known to be of use."""
+        trainset, valset = self.divided(*datasets)
         self.check(student, trainset, valset, teacher)
         if current_adapter() is not None:
             # What is found is found with this adapter, so the result says so, as that of a durable run does.
             student = student.with_state(student.get_state().with_adapter(current_adapter()))
         search = Search(
-            current_runtime(),
+            runtime(),
             student=student,
             trainset=trainset,
             valset=valset,
             metric=self.metric,
             teacher=teacher,
-            teacher_lm=None if teacher_lm is None else configuration_of(teacher_lm),
+            teacher_lm=teacher_lm,
         )
         self.prepare(search)
-        search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
-        with compiling():
-            await search.evaluate(student.get_state(), "baseline")
-            result = search.result(await self.search(search))
-        search.runtime.emit(OptimizerFinished(score=result.score))
-        return result
+        return search
 
     async def search(self, search: Search[P]) -> ProgramState:
         """The optimizer's algorithm: returns the state it found, having scored what it wants scored."""

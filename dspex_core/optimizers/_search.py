@@ -12,6 +12,7 @@ from dspex_core.errors import EvaluationError
 from dspex_core.events import CandidateEvaluated, PhaseStarted, UsageAdded
 from dspex_core.modules import Module
 from dspex_core.optimizers._once import Once
+from dspex_core.optimizers._rehearsal import current_rehearsal
 from dspex_core.programs import write_whole
 from dspex_core.record import Example, Prediction
 from dspex_core.reports import Gain, Reported, gain_of, pareto_front, report_page
@@ -353,6 +354,9 @@ class Search(Generic[P]):
         """
         state = module.get_state().with_adapter(AdapterConfig())
         asked = module.with_state(state if lm is None else state.with_lm(lm))
+        rehearsal = current_rehearsal()
+        if rehearsal is not None:
+            return rehearsal.answer(asked, inputs)
         with metered() as meter, scoped_runtime(self.runtime), rolled_out(rollout, temperature=temperature):
             try:
                 return await asked(**inputs)

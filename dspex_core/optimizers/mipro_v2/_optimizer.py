@@ -12,12 +12,12 @@ from dspex_core.optimizers._search import P, Search, all_of, both
 from dspex_core.optimizers.mipro_v2._combinations import Combinations
 from dspex_core.optimizers.mipro_v2._data_summary import summary_of_data
 from dspex_core.optimizers.mipro_v2._instructions import EXAMPLES_SHOWN, Proposer
-from dspex_core.optimizers.mipro_v2._plan import (
+from dspex_core.optimizers.mipro_v2._schedule import (
     CANDIDATES,
     FEWEST_ROWS_FOR_MINIBATCHES,
     MOST_VAL_ROWS,
     Auto,
-    Plan,
+    Schedule,
     trials_for,
 )
 from dspex_core.optimizers.mipro_v2._trials import best_combination
@@ -87,20 +87,22 @@ class MIPROv2(Optimizer):
     async def search(self, search: Search[P]) -> ProgramState:
         """Bootstrap sets of demos and describe the data; propose instructions; search for the best combination."""
         student = search.student.get_state()
-        plan = self.plan(predictors=len(student.predictors), val_rows=len(search.val_rows))
-        demo_sets, data_summary = await both(self._demo_sets(search, plan), self._data_summary(search))
+        schedule = self.schedule(predictors=len(student.predictors), val_rows=len(search.val_rows))
+        demo_sets, data_summary = await both(self._demo_sets(search, schedule), self._data_summary(search))
         instructions = await self._proposer().propose(
-            search, demo_sets, data_summary=data_summary, count=plan.instructions
+            search, demo_sets, data_summary=data_summary, count=schedule.instructions
         )
         combinations = Combinations(student, instructions, [] if self.zero_shot else demo_sets)
-        return await best_combination(search, combinations, plan, parallel_trials=self.parallel_trials, seed=self.seed)
+        return await best_combination(
+            search, combinations, schedule, parallel_trials=self.parallel_trials, seed=self.seed
+        )
 
     @property
     def zero_shot(self) -> bool:
         """Whether only instructions are searched."""
         return self.max_bootstrapped_demos == 0 and self.max_labeled_demos == 0
 
-    def plan(self, *, predictors: int, val_rows: int) -> Plan:
+    def schedule(self, *, predictors: int, val_rows: int) -> Schedule:
         """How much a run does, for a program of so many predictors and so many validation rows.
 
         Raises:
@@ -117,7 +119,7 @@ class MIPROv2(Optimizer):
         if self.auto is not None or trials is None:
             trials = trials_for(self._candidates, predictors=predictors, zero_shot=self.zero_shot)
         halved = self.auto is not None and not self.zero_shot
-        return Plan(
+        return Schedule(
             instructions=self._candidates // 2 if halved else self._candidates,
             demo_sets=self._candidates,
             trials=trials,
@@ -152,7 +154,7 @@ class MIPROv2(Optimizer):
         """Refuse, besides what no search could use, a minibatch that does not fit. Raises as `compile` does."""
         super().check(student, trainset, valset, teacher)
         if valset is not None:
-            self.plan(predictors=len(student.get_state().predictors), val_rows=len(valset))
+            self.schedule(predictors=len(student.get_state().predictors), val_rows=len(valset))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -175,7 +177,7 @@ class MIPROv2(Optimizer):
     def _candidates(self) -> int:
         return self.num_candidates or CANDIDATES[self.auto or "light"]
 
-    async def _demo_sets(self, search: Search[P], plan: Plan) -> list[ProgramState]:
+    async def _demo_sets(self, search: Search[P], schedule: Schedule) -> list[ProgramState]:
         """As many sets of demos as planned, made side by side; for instructions alone, a few demos to propose from."""
         bootstrap = BootstrapFewShot(
             metric=self.metric,
@@ -184,7 +186,7 @@ class MIPROv2(Optimizer):
             max_bootstrapped_demos=EXAMPLES_SHOWN if self.zero_shot else self.max_bootstrapped_demos,
             max_labeled_demos=self.max_labeled_demos,
         )
-        numbers = range(NO_DEMOS, NO_DEMOS + plan.demo_sets)
+        numbers = range(NO_DEMOS, NO_DEMOS + schedule.demo_sets)
         return [proposal.state for proposal in await all_of(demo_set(search, bootstrap, n) for n in numbers)]
 
     async def _data_summary(self, search: Search[P]) -> str:

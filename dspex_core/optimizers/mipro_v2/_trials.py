@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 
 from dspex_core.optimizers._search import Candidate, P, Proposal, Search
 from dspex_core.optimizers.mipro_v2._combinations import Choices, Combinations
-from dspex_core.optimizers.mipro_v2._plan import Plan
+from dspex_core.optimizers.mipro_v2._schedule import Schedule
 from dspex_core.seam import ProgramState, Trial
 
 PHASE = "trying combinations"
@@ -23,7 +23,7 @@ class _Tried:
 
 
 async def best_combination(
-    search: Search[P], combinations: Combinations, plan: Plan, *, parallel_trials: int, seed: int
+    search: Search[P], combinations: Combinations, schedule: Schedule, *, parallel_trials: int, seed: int
 ) -> ProgramState:
     """Try combinations that a sampler suggests; score the most promising ones on all rows.
 
@@ -40,14 +40,16 @@ async def best_combination(
     history = [Trial(choices=combinations.default, score=search.candidates[0].score)]
     tried: dict[tuple[int, ...], _Tried] = {}
     done = 0
-    while done < plan.trials:
-        count = min(parallel_trials, plan.steps - done % plan.steps, plan.trials - done)
+    while done < schedule.trials:
+        count = min(parallel_trials, schedule.steps - done % schedule.steps, schedule.trials - done)
         batch = await search.runtime.suggest(combinations.sizes, history, count=count, seed=seed)
         proposals = [
-            Proposal(combinations.state(choices), combinations.label(choices), parent=0, rows=_drawn(search, plan, rng))
+            Proposal(
+                combinations.state(choices), combinations.label(choices), parent=0, rows=_drawn(search, schedule, rng)
+            )
             for choices in batch
         ]
-        detail = f"{done + 1} to {done + count} of {plan.trials}"
+        detail = f"{done + 1} to {done + count} of {schedule.trials}"
         candidates = await search.evaluate_all(proposals, phase=PHASE, detail=detail)
         for choices, candidate in zip(batch, candidates, strict=True):
             history.append(Trial(choices=choices, score=candidate.score))
@@ -55,7 +57,7 @@ async def best_combination(
             one.candidates.append(candidate)
             one.complete = one.complete or candidate.rows is None
         done += count
-        if done % plan.steps == 0 or done == plan.trials:
+        if done % schedule.steps == 0 or done == schedule.trials:
             history += await _completed(search, combinations, list(tried.values()))
     return combinations.state(max(tried.values(), key=lambda one: one.mean).choices)
 
@@ -74,8 +76,8 @@ async def _completed(search: Search[P], combinations: Combinations, tried: list[
     return [Trial(choices=best.choices, score=candidate.score) for candidate in candidates]
 
 
-def _drawn(search: Search[P], plan: Plan, rng: random.Random) -> tuple[int, ...] | None:
-    return None if plan.minibatch is None else tuple(sorted(rng.sample(search.val_rows, plan.minibatch)))
+def _drawn(search: Search[P], schedule: Schedule, rng: random.Random) -> tuple[int, ...] | None:
+    return None if schedule.minibatch is None else tuple(sorted(rng.sample(search.val_rows, schedule.minibatch)))
 
 
 def _key(choices: Choices) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from model_servers import asked, lm_of, values_in, written
 from dspex_core import ChainOfThought, Example, Predict, events, using
 from dspex_core.errors import ConfigurationError, DatasetError, UnknownNameError
 from dspex_core.optimizers import OPTIMIZERS, MIPROv2
-from dspex_core.optimizers.mipro_v2 import Plan
+from dspex_core.optimizers.mipro_v2 import Schedule
 from dspex_core.runtime import InProcessRuntime
 from dspex_core.testing import FakeProvider, conformance_program, conformance_rows
 
@@ -53,31 +53,31 @@ def proposals_in(model):
 
 
 @pytest.mark.parametrize(
-    ("auto", "predictors", "zero_shot", "plan"),
+    ("auto", "predictors", "zero_shot", "schedule"),
     [
-        ("light", 1, False, Plan(instructions=3, demo_sets=6, trials=10, minibatch=35, steps=5)),
-        ("light", 2, False, Plan(instructions=3, demo_sets=6, trials=20, minibatch=35, steps=5)),
-        ("light", 1, True, Plan(instructions=6, demo_sets=6, trials=9, minibatch=35, steps=5)),
-        ("medium", 1, False, Plan(instructions=6, demo_sets=12, trials=18, minibatch=35, steps=5)),
-        ("heavy", 3, False, Plan(instructions=9, demo_sets=18, trials=50, minibatch=35, steps=5)),
+        ("light", 1, False, Schedule(instructions=3, demo_sets=6, trials=10, minibatch=35, steps=5)),
+        ("light", 2, False, Schedule(instructions=3, demo_sets=6, trials=20, minibatch=35, steps=5)),
+        ("light", 1, True, Schedule(instructions=6, demo_sets=6, trials=9, minibatch=35, steps=5)),
+        ("medium", 1, False, Schedule(instructions=6, demo_sets=12, trials=18, minibatch=35, steps=5)),
+        ("heavy", 3, False, Schedule(instructions=9, demo_sets=18, trials=50, minibatch=35, steps=5)),
     ],
 )
-def test_auto_means_what_it_means_in_dspy(auto, predictors, zero_shot, plan):
+def test_auto_means_what_it_means_in_dspy(auto, predictors, zero_shot, schedule):
     shots = {"max_bootstrapped_demos": 0, "max_labeled_demos": 0} if zero_shot else {}
-    assert MIPROv2(auto=auto, **shots).plan(predictors=predictors, val_rows=2000) == plan
+    assert MIPROv2(auto=auto, **shots).schedule(predictors=predictors, val_rows=2000) == schedule
 
 
 def test_few_validation_rows_are_all_used_in_every_trial_where_auto_decides():
-    assert MIPROv2().plan(predictors=1, val_rows=50).minibatch is None
-    assert MIPROv2().plan(predictors=1, val_rows=51).minibatch == 35
-    assert MIPROv2(minibatch=False).plan(predictors=1, val_rows=500).minibatch is None
+    assert MIPROv2().schedule(predictors=1, val_rows=50).minibatch is None
+    assert MIPROv2().schedule(predictors=1, val_rows=51).minibatch == 35
+    assert MIPROv2(minibatch=False).schedule(predictors=1, val_rows=500).minibatch is None
 
 
 def test_a_plan_tells_what_the_search_scores_at_most():
-    plan = MIPROv2().plan(predictors=1, val_rows=100)
-    assert (plan.full_evaluations, plan.metric_calls(100)) == (2, 100 + 10 * 35 + 2 * 100)
-    assert Plan(instructions=3, demo_sets=6, trials=7, minibatch=10, steps=5).full_evaluations == 2
-    assert Plan(instructions=3, demo_sets=6, trials=7, minibatch=None, steps=5).metric_calls(20) == 160
+    schedule = MIPROv2().schedule(predictors=1, val_rows=100)
+    assert (schedule.full_evaluations, schedule.metric_calls(100)) == (2, 100 + 10 * 35 + 2 * 100)
+    assert Schedule(instructions=3, demo_sets=6, trials=7, minibatch=10, steps=5).full_evaluations == 2
+    assert Schedule(instructions=3, demo_sets=6, trials=7, minibatch=None, steps=5).metric_calls(20) == 160
 
 
 async def test_an_instruction_that_helps_is_proposed_found_and_kept(start_model):
@@ -93,17 +93,17 @@ async def test_a_run_makes_the_calls_that_its_plan_says(start_model):
     result = await compiled(
         model, trainset=rows(30), valset=rows(60, start=30), auto="light", max_labeled_demos=2, seed=4
     )
-    plan = MIPROv2().plan(predictors=1, val_rows=60)
+    schedule = MIPROv2().schedule(predictors=1, val_rows=60)
     wanted = [asks_for(messages) for messages in model.conversations]
     assert wanted.count("observations") == 3
     assert wanted.count("summary") == wanted.count("description") == 1
-    assert wanted.count("proposed_instruction") == plan.instructions - 1
+    assert wanted.count("proposed_instruction") == schedule.instructions - 1
     partial = [candidate for candidate in result.candidates if candidate.rows is not None]
     complete = [candidate for candidate in result.candidates if candidate.rows is None]
-    assert (len(partial), len(complete)) == (plan.trials, 1 + plan.full_evaluations)
+    assert (len(partial), len(complete)) == (schedule.trials, 1 + schedule.full_evaluations)
     assert {candidate.rows for candidate in partial} == {35}
     scored = sum(candidate.usage.lm_calls + candidate.usage.cached_calls for candidate in result.candidates)
-    assert scored <= plan.metric_calls(60)
+    assert scored <= schedule.metric_calls(60)
 
 
 async def test_a_full_evaluation_follows_every_few_trials_and_the_last_one(start_model):

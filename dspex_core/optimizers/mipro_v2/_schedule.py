@@ -13,7 +13,7 @@ FEWEST_ROWS_FOR_MINIBATCHES = 51
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """How much a run of MIPROv2 does.
 
     Attributes:

@@ -1,0 +1,194 @@
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+
+from dspex_core.errors import DSPExError
+from dspex_core.optimizers._prompt_sizes import PromptSizes
+from dspex_core.optimizers._rehearsal import Rehearsal, Scenario, rehearsing
+from dspex_core.optimizers._search import P, Search
+from dspex_core.seam import ConfiguredLM, LMConfig, Program, Runtime
+
+N = TypeVar("N", int, float)
+
+_BEST, _LIKELY, _WORST = (
+    Scenario(solved=1.0, loops="fewest", repeats=0.7),
+    Scenario(solved=0.5, loops="some", repeats=0.2),
+    Scenario(solved=0.0, loops="most", repeats=0.0),
+)
+_OUTCOMES = {
+    _BEST: "if every row comes out right",
+    _LIKELY: "if half of the rows come out right",
+    _WORST: "if no row comes out right",
+}
+_SECOND = 2
+
+
+class Range(BaseModel, Generic[N]):
+    """What something will come to.
+
+        plan = await LabeledFewShot(metric="exact_match").plan(program, trainset=trainset, valset=valset)
+        print(f"{plan.lm_calls.low} to {plan.lm_calls.high} calls, about {plan.lm_calls.expected}")
+
+    Attributes:
+        low: At least, if nothing goes wrong but what the search is for.
+        expected: If half of the rows come out right.
+        high: At most.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    low: N
+    expected: N
+    high: N
+
+
+class Plan(BaseModel):
+    """What a compile will take, before anything is paid for.
+
+        plan = await BootstrapFewShot(metric="exact_match").plan(program, trainset=trainset, valset=valset, lm=lm)
+        print(plan.lm_calls.low, plan.lm_calls.high, plan.cost_usd)
+
+    Attributes:
+        optimizer: Name of the optimizer's class.
+        lm_calls: Calls to models, none of them known to the cache; asking again after an unreadable answer is left out.
+        prompt_tokens: Tokens sent, at about four characters a token.
+        completion_tokens: Tokens received: as long as the rows' labels are, and about 50 for a text that has no label.
+        cost_usd: US dollars at list price; None if the price of some model is not known.
+        metric_calls: Rows that a program is run and scored on.
+        evaluations: Times that a state is scored.
+        calls_to_second_proposal: Calls until a second state besides the program as given was tried, at most; None where
+            no second one is tried. With a budget below it, a run cannot learn from its first proposal.
+        notes: What the numbers rest on.
+        warnings: What to think about before money is spent.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    optimizer: str
+    lm_calls: Range[int]
+    prompt_tokens: Range[int]
+    completion_tokens: Range[int]
+    cost_usd: Range[float] | None
+    metric_calls: Range[int]
+    evaluations: Range[int]
+    calls_to_second_proposal: int | None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class PricingLM(Protocol):
+    """An LM that knows list prices."""
+
+    def cost_of(self, config: LMConfig, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """US dollars for so many tokens of a model; None if its price is not known."""
+        ...
+
+
+async def planned(
+    name: str,
+    begin: Callable[[Runtime], Search[P]],
+    run: Callable[[Search[P]], Any],
+    *,
+    lm: ConfiguredLM | LMConfig | None,
+) -> Plan:
+    """Rehearse a compile in which all goes well, in which half does and in which nothing does.
+
+    Args:
+        name: The optimizer's.
+        begin: Makes the search that a compile would begin, on a runtime.
+        run: The optimizer's algorithm.
+        lm: The model in force.
+
+    Raises:
+        DSPExError: If the run would end early whatever happens; says why.
+    """
+    sizes, notes = PromptSizes(), list[str]()
+    rehearsals: list[Rehearsal] = []
+    failures: list[DSPExError] = []
+    for scenario in (_BEST, _LIKELY, _WORST):
+        rehearsal = Rehearsal(scenario, sizes)
+        with rehearsing(rehearsal) as runtime:
+            search = begin(runtime)
+            try:
+                await search.evaluate(search.student.get_state(), "baseline")
+                await run(search)
+            except DSPExError as error:
+                notes.append(f"{_OUTCOMES[scenario]} the run ends early: {error}")
+                failures.append(error)
+            student = search.student
+        rehearsals.append(rehearsal)
+    if len(failures) == len(rehearsals):
+        raise failures[0]
+    return _summed_up(name, rehearsals, lm, [*_about(student), *notes])
+
+
+def _about(student: Program) -> Sequence[str]:
+    kind = type(student)
+    if kind.__module__.partition(".")[0] == "dspex_core":
+        return ()
+    counted = "each predictor is taken to be called once a run, or as often as calls_of_parts says"
+    return (f"{kind.__name__}.forward is not run: {counted}",)
+
+
+def _summed_up(
+    name: str, rehearsals: Sequence[Rehearsal], lm: ConfiguredLM | LMConfig | None, notes: Sequence[str]
+) -> Plan:
+    costs = [_cost(rehearsal, lm) for rehearsal in rehearsals]
+    known = [cost for cost in costs if cost is not None]
+    seconds = [each.proposals[_SECOND - 1] for each in rehearsals if len(each.proposals) >= _SECOND]
+    return Plan(
+        optimizer=name,
+        lm_calls=_range([each.calls for each in rehearsals]),
+        prompt_tokens=_range([_tokens(each, "prompt_tokens") for each in rehearsals]),
+        completion_tokens=_range([_tokens(each, "completion_tokens") for each in rehearsals]),
+        cost_usd=_range(known) if len(known) == len(costs) else None,
+        metric_calls=_range([each.metric_calls for each in rehearsals]),
+        evaluations=_range([each.evaluations for each in rehearsals]),
+        calls_to_second_proposal=max(seconds, default=None),
+        notes=tuple(notes),
+        warnings=_unpriced(rehearsals, lm) if len(known) < len(costs) else (),
+    )
+
+
+def _range(values: Sequence[N]) -> Range[N]:
+    return Range(low=min(values), expected=values[1], high=max(values))
+
+
+def _tokens(rehearsal: Rehearsal, which: str) -> int:
+    return math.ceil(sum(getattr(spent, which) for spent in rehearsal.spent.values()))
+
+
+def _cost(rehearsal: Rehearsal, lm: ConfiguredLM | LMConfig | None) -> float | None:
+    total = 0.0
+    for config, spent in rehearsal.spent.items():
+        cost = _price(config, lm, math.ceil(spent.prompt_tokens), math.ceil(spent.completion_tokens))
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
+def _price(
+    config: LMConfig | None, lm: ConfiguredLM | LMConfig | None, prompt_tokens: int, completion_tokens: int
+) -> float | None:
+    config = config or _config_of(lm)
+    if config is None:
+        return None
+    if config.price_per_million is not None:
+        sent, received = config.price_per_million
+        return (sent * prompt_tokens + received * completion_tokens) / 1_000_000
+    return lm.cost_of(config, prompt_tokens, completion_tokens) if isinstance(lm, PricingLM) else None
+
+
+def _config_of(lm: ConfiguredLM | LMConfig | None) -> LMConfig | None:
+    return lm if lm is None or isinstance(lm, LMConfig) else lm.config
+
+
+def _unpriced(rehearsals: Sequence[Rehearsal], lm: ConfiguredLM | LMConfig | None) -> tuple[str, ...]:
+    configs = dict.fromkeys(config for each in rehearsals for config in each.spent)
+    unknown = [config or _config_of(lm) for config in configs if _price(config, lm, 1, 1) is None]
+    named = sorted({"the model in force" if config is None else config.model for config in unknown})
+    return (f"the price of {', '.join(named)} is not known, so no cost can be told; price_per_million sets one",)

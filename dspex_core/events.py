@@ -74,6 +74,7 @@ class CandidateEvaluated(_Event):
         score: Percent on the validation set.
         failed: Rows on which the program failed.
         parent: Index of the candidate that it was made from, if it was made from one.
+        merged_with: Index of a second one that it was made from, if there is one.
         rows: Rows it was scored on, where that is not all of them.
     """
 
@@ -83,6 +84,7 @@ class CandidateEvaluated(_Event):
     score: float
     failed: int = 0
     parent: int | None = None
+    merged_with: int | None = None
     rows: int | None = None
 
 

@@ -192,7 +192,7 @@ INTERFACE = {
     ],
     "dspex_core.optimizers": [
         "LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "COPRO", "SIMBA", "InferRules",
-        "MIPROv2", "KNNFewShot", "Ensemble",
+        "MIPROv2", "GEPA", "KNNFewShot", "Ensemble",
     ],
     "dspex_core.testing": ["FakeProvider", "FakeProviderProcess"],
     "dspex": ["Client", "DSPExPlugin"],

@@ -14,6 +14,7 @@ SMALL = {
         "auto": None, "num_candidates": 4, "num_trials": 4, "minibatch_size": 8, "minibatch_full_eval_steps": 2,
         "parallel_trials": 2,
     },
+    "gepa": {"max_metric_calls": 150},
     "bootstrap_few_shot_with_random_search": {"num_candidate_programs": 3},
     "simba": {"bsize": 8, "num_candidates": 3, "max_steps": 2},
 }  # fmt: skip

@@ -307,7 +307,15 @@ def _seconds(description: WorkflowExecutionDescription) -> float:
 
 def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:
     candidates = tuple(
-        CandidateEvaluated(index=c.index, label=c.label, score=c.score, failed=c.failed, parent=c.parent, rows=c.rows)
+        CandidateEvaluated(
+            index=c.index,
+            label=c.label,
+            score=c.score,
+            failed=c.failed,
+            parent=c.parent,
+            merged_with=c.merged_with,
+            rows=c.rows,
+        )
         for c in output.candidates
     )
     return Progress(optimizer=optimizer, phase="finished", candidates=candidates, usage=output.usage, finished=True)

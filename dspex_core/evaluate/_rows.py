@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from dspex_core.errors import ConfigurationError, LMError, LMRequestError, MetricError, RetrievalError
-from dspex_core.metrics import is_built_in, score_of
+from dspex_core.metrics import is_built_in, judges_parts, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
 from dspex_core.seam import Evaluation, Metric, Place, Score, TraceStep, calling, metered
@@ -169,9 +169,23 @@ async def evaluate_row(
 
 
 async def apply_metric(
-    metric: Metric, example: Example, prediction: Prediction, *, row: int, trace: list[TraceStep] | None = None
+    metric: Metric,
+    example: Example,
+    prediction: Prediction,
+    *,
+    row: int,
+    trace: list[TraceStep] | None = None,
+    part: tuple[str, list[TraceStep]] | None = None,
 ) -> Score:
     """A metric's score for one row.
+
+    Args:
+        metric: The metric.
+        example: The row.
+        prediction: What the program answered.
+        row: The row's index, for errors.
+        trace: All steps of the run, where the metric is to see them.
+        part: Name and steps of the predictor to be judged; only for a metric that `judges_parts`.
 
     Raises:
         MetricError: If it raised or returned no score; names the row.
@@ -179,12 +193,16 @@ async def apply_metric(
         ConfigurationError: If the metric asked a model, and there is no LM or no key.
     """
     try:
+        arguments = (example, prediction, trace)
         if is_built_in(metric):
-            verdict = metric(example, prediction, trace)
-        elif inspect.iscoroutinefunction(metric):
-            verdict = await metric(example, prediction, trace)
+            verdict = metric(*arguments)
         else:
-            verdict = await in_thread(lambda: metric(example, prediction, trace))
+            if judges_parts(metric):
+                arguments = (*arguments, *(part or (None, None)))
+            if inspect.iscoroutinefunction(metric):
+                verdict = await metric(*arguments)
+            else:
+                verdict = await in_thread(lambda: metric(*arguments))
         if inspect.isawaitable(verdict):
             verdict = await verdict
         return score_of(verdict, metric)

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from dspex_core.errors import MetricError, UnknownNameError
 from dspex_core.metrics._text import contains, exact_match, f1
+from dspex_core.record import Prediction
 from dspex_core.references import CodeReference, import_code, reference_to
 from dspex_core.seam import Metric, MetricLike, Score
 
@@ -64,8 +65,11 @@ def score_of(verdict: Any, metric: Metric) -> Score:
     """A metric's return value as a Score.
 
     Raises:
-        MetricError: If it is no bool, number or Score, or is NaN or infinite.
+        MetricError: If it is no bool, number or Score, or is NaN or infinite. A Prediction with a `score`, and perhaps
+            a `feedback`, stands for a Score, as in DSPy.
     """
+    if isinstance(verdict, Prediction) and isinstance(verdict.get("score"), (bool, int, float)):
+        verdict = Score(value=float(verdict["score"]), feedback=str(verdict.get("feedback") or ""))
     score = verdict if isinstance(verdict, Score) else None
     if isinstance(verdict, (bool, int, float)):
         score = Score(value=float(verdict))

@@ -12,10 +12,12 @@ from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearc
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
 from dspex_core.optimizers._search import Candidate, CompileResult, Proposal, Search
 from dspex_core.optimizers._simba import SIMBA
+from dspex_core.optimizers.gepa import GEPA
 from dspex_core.optimizers.mipro_v2 import MIPROv2
 
 __all__ = [
     "COPRO",
+    "GEPA",
     "OPTIMIZERS",
     "SIMBA",
     "BootstrapFewShot",

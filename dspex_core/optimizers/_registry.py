@@ -6,6 +6,7 @@ from dspex_core.optimizers._infer_rules import InferRules
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._simba import SIMBA
+from dspex_core.optimizers.gepa import GEPA
 from dspex_core.optimizers.mipro_v2 import MIPROv2
 
 # One line adds an optimizer: to the command line, to the workers and to the conformance suite.
@@ -14,6 +15,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     for optimizer in (
         COPRO,
         SIMBA,
+        GEPA,
         BootstrapFewShot,
         BootstrapFewShotWithRandomSearch,
         InferRules,

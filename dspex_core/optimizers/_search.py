@@ -55,6 +55,7 @@ class Candidate(BaseModel):
         score: Percent on the rows it was scored on.
         failed: Rows on which the program failed.
         parent: Index of the candidate that it was made from, if it was made from one.
+        merged_with: Index of a second one that it was made from, if there is one.
         rows: Rows it was scored on, where that is not all of them; such a candidate never wins.
         usage: What scoring it took; rows whose scores were known already took nothing.
     """
@@ -67,6 +68,7 @@ class Candidate(BaseModel):
     score: float
     failed: int = 0
     parent: int | None = None
+    merged_with: int | None = None
     rows: int | None = None
     usage: Usage = Usage()
 
@@ -96,12 +98,14 @@ class Proposal:
         label: How it came to be.
         parent: Index of the candidate that it was made from.
         rows: Indices of validation rows to score it on; None for all that the search scores on.
+        merged_with: Index of a second candidate that it was made from.
     """
 
     state: ProgramState
     label: str
     parent: int | None = None
     rows: tuple[int, ...] | None = None
+    merged_with: int | None = None
 
 
 @dataclass(frozen=True)
@@ -409,6 +413,7 @@ class Search(Generic[P]):
             score=percent([row.score for row in scored]),
             failed=sum(row.failed for row in scored),
             parent=proposal.parent,
+            merged_with=proposal.merged_with,
             rows=None if set(rows) >= set(self.val_rows) else len(rows),
             usage=usage,
         )
@@ -426,6 +431,7 @@ class Search(Generic[P]):
                 score=candidate.score,
                 failed=candidate.failed,
                 parent=candidate.parent,
+                merged_with=candidate.merged_with,
                 rows=candidate.rows,
             )
         )

@@ -6,6 +6,7 @@ from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import MetricError
 from dspex_core.evaluate import FAILURES_KEPT, apply_metric, describe, is_outage
+from dspex_core.metrics import judges_parts
 from dspex_core.modules import Module, Predict
 from dspex_core.record import Example
 from dspex_core.seam import (
@@ -36,12 +37,17 @@ async def trace_row(
     student = program if keep_all else _without_demo(program, example)
     names = {id(predictor): name for name, predictor in student.named_predictors().items()}
     score: Score | None = None
+    feedback: dict[str, str] = {}
     with metered() as meter, recorded_trace() as steps:
         try:
             with rolled_out(rollout):
                 prediction = await student(**example.inputs())
             if metric is not None:
                 score = await apply_metric(metric, example, prediction, row=row, trace=None if keep_all else steps)
+            if metric is not None and keep_all and judges_parts(metric):
+                for name, part in _parts(names, steps).items():
+                    judged = await apply_metric(metric, example, prediction, row=row, trace=steps, part=(name, part))
+                    feedback[name] = judged.feedback
         except Exception as error:
             if is_outage(error) or isinstance(error, MetricError):
                 raise
@@ -56,6 +62,7 @@ async def trace_row(
         demos=_demos(names, steps),
         score=None if score is None else score.value,
         feedback="" if score is None else score.feedback,
+        feedback_by_predictor=feedback,
         outputs=to_jsonable_python(prediction.to_dict(), fallback=str) if keep_all else {},
         usage=meter.usage,
     )
@@ -134,10 +141,17 @@ def _without_demo(program: Module, example: Example) -> Module:
     return program.with_state(state.with_demos(demos))
 
 
+def _parts(names: dict[int, str], steps: list[TraceStep]) -> dict[str, list[TraceStep]]:
+    """The steps of every predictor, by its name."""
+    parts: dict[str, list[TraceStep]] = {}
+    for step in steps:
+        if isinstance(step[0], Predict) and id(step[0]) in names:
+            parts.setdefault(names[id(step[0])], []).append(step)
+    return parts
+
+
 def _demos(names: dict[int, str], steps: list[TraceStep]) -> dict[str, list[dict[str, Any]]]:
-    demos: dict[str, list[dict[str, Any]]] = {}
-    for predictor, inputs, outputs in steps:
-        if isinstance(predictor, Predict) and id(predictor) in names:
-            demo = to_jsonable_python({**inputs, **outputs}, fallback=str)
-            demos.setdefault(names[id(predictor)], []).append(demo)
-    return demos
+    return {
+        name: [to_jsonable_python({**inputs, **outputs}, fallback=str) for _, inputs, outputs in part]
+        for name, part in _parts(names, steps).items()
+    }

@@ -74,6 +74,7 @@ class RowTrace(BaseModel):
             before the failure, where all runs are kept.
         score: What the metric gave, 0.0 if the program failed; None without a metric.
         feedback: The metric's words, if it gave any.
+        feedback_by_predictor: Its words on each predictor's part, if it judges parts and all runs are kept.
         outputs: What the program answered, where all runs are kept.
         failure: What went wrong, if the program failed.
         usage: What it took.
@@ -86,6 +87,7 @@ class RowTrace(BaseModel):
     demos: dict[str, list[dict[str, Any]]]
     score: float | None = None
     feedback: str = ""
+    feedback_by_predictor: dict[str, str] = {}
     outputs: dict[str, Any] = {}
     failure: str | None = None
     usage: Usage = Usage()

@@ -23,7 +23,11 @@ class Score(BaseModel):
 
 
 Metric = Callable[..., bool | float | Score | Awaitable[bool | float | Score]]
-"""`metric(example, prediction, trace=None)`, sync or async; `trace` is given while demos are bootstrapped."""
+"""`metric(example, prediction, trace=None)`, sync or async; `trace` is given while demos are bootstrapped.
+
+One that takes `pred_name` and `pred_trace` besides is also asked about single predictors, by an optimizer that reads
+feedback.
+"""
 
 MetricLike = Metric | str
 """A metric, the name of a built-in one, or an import path `package.module:function`."""

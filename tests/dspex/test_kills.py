@@ -9,7 +9,8 @@ import pytest
 from real_parts import in_environment, own_platform
 
 from dspex import Client
-from dspex_core.optimizers import BootstrapFewShot
+from dspex_core.optimizers import GEPA, BootstrapFewShot
+from dspex_core.runtime import using
 from dspex_core.testing import conformance_program, conformance_rows
 
 pytestmark = pytest.mark.slow
@@ -109,6 +110,33 @@ async def test_server_and_worker_killed_at_once_cost_only_the_calls_in_flight(
             kill_server(platform)
             worker.kill()
             assert_the_same(await run.result(), undisturbed, platform, kills=1)
+
+
+async def test_instructions_evolve_alike_here_and_with_the_worker_killed_on_the_way(background, tmp_path, monkeypatch):
+    optimizer = GEPA(metric="exact_match", max_metric_calls=160, seed=2)
+    trainset, valset = conformance_rows(24), conformance_rows(16, start=24)
+    with platform_of(background, tmp_path) as platform, platform.worker() as worker:
+        for name, value in platform.variables.items():
+            monkeypatch.setenv(name, value)
+        with using(lm=platform.lm(cache=False)):
+            here = await optimizer.compile(conformance_program(), trainset=trainset, valset=valset)
+        made = (await asyncio.to_thread(platform.provider.stats)).requests
+        async with await Client.connect() as client:
+            run = await client.compile(
+                conformance_program(), optimizer=optimizer, trainset=trainset, valset=valset,
+                lm=platform.lm(concurrency=IN_FLIGHT),
+            )  # fmt: skip
+            for share in (0.3, 0.7):
+                await until_requests(platform, made + share * made)
+                before = worker.pid
+                worker.kill()
+                while worker.pid == before:
+                    await asyncio.sleep(0.02)
+            there = await run.result()
+        assert there.candidates == here.candidates
+        assert there.program.get_state() == here.program.get_state()
+        assert there.score > there.baseline_score
+        assert platform.provider.stats().requests - 2 * made <= IN_FLIGHT * 2
 
 
 async def test_a_run_with_no_worker_waits_and_says_so(background, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from dspex.worker import WorkerProcess
 from dspex_core import LM, ChainOfThought
 from dspex_core.optimizers import (
     COPRO,
+    GEPA,
     SIMBA,
     BootstrapFewShot,
     BootstrapFewShotWithRandomSearch,
@@ -55,6 +56,7 @@ async def run_each(client, lm):
     trainset, valset = conformance_rows(16), conformance_rows(8, start=16)
     for run_id, program, optimizer in (
         ("bootstrap-few-shot", conformance_program(), BootstrapFewShot(metric="exact_match")),
+        ("gepa", conformance_program(), GEPA(metric="exact_match", max_metric_calls=60, parallel_proposals=2)),
         (
             "mipro-v2",
             conformance_program(),
@@ -82,6 +84,7 @@ async def run_each(client, lm):
         "bootstrap-few-shot/evaluation-2",
         "mipro-v2",
         "mipro-v2/evaluation-2",
+        "gepa",
         "random-search",
         "copro",
         "infer-rules",

@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import cast
 
+from dspex_core.testing.fake_provider._judged import Record, lessons_of
 from dspex_core.testing.fake_provider._prompt import REASONING_NAMES
 from dspex_core.testing.fake_provider._words import spelled_out, words
-
-Record = dict[str, str]
 
 _PAIR = re.compile(r"^[\s>*-]*(?:\d+[.)]\s*)?\[?[`\"']?(\w[\w ]{0,40}?)[`\"']?\]?\s*[:=]\s+(\S.*)$")
 _ARROW = re.compile(r"^[\s>*-]*(?:\d+[.)]\s*)?(\S.*?)\s*(?:->|=>|→)\s*(\S.*)$")
@@ -33,7 +32,7 @@ def propose_instruction(examples: list[Record], inputs: Mapping[str, str], *, va
     """Write an instruction from the words that tell the labels of the examples apart.
 
     Args:
-        examples: What `shown_examples` found.
+        examples: What `shown_examples` found. Of runs with feedback on them, what the feedback teaches counts.
         inputs: The prompt's inputs; one whose name holds "instruction" is the task to begin with.
         variation: Any number; it decides how many words each label gets.
 
@@ -41,6 +40,9 @@ def propose_instruction(examples: list[Record], inputs: Mapping[str, str], *, va
         The task, then a line for each label seen: `label: word, word, …`.
     """
     task = next((text for name, text in inputs.items() if "instruction" in name and text), _DEFAULT_TASK)
+    examples = lessons_of(examples)
+    if not examples:
+        return task
     label_key = _label_key(examples)
     texts: dict[str, str] = {}
     for record in examples:

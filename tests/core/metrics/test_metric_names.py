@@ -1,8 +1,16 @@
 import pytest
 
-from dspex_core import Score
+from dspex_core import Prediction, Score
 from dspex_core.errors import MetricError, ProgramError, TrustError, UnknownNameError
-from dspex_core.metrics import METRICS, exact_match, is_built_in, metric_reference, resolve_metric, score_of
+from dspex_core.metrics import (
+    METRICS,
+    exact_match,
+    is_built_in,
+    judges_parts,
+    metric_reference,
+    resolve_metric,
+    score_of,
+)
 from dspex_core.references import CodeReference
 
 SOURCE = "def judge(example, prediction, trace=None):\n    return True\n\nnumber = 7\n"
@@ -59,3 +67,19 @@ def test_a_lambda_cannot_go_to_a_worker_and_the_error_says_what_to_do():
 def test_a_score_is_taken_as_it_is():
     score = Score(value=0.3, feedback="so so")
     assert score_of(score, exact_match) is score
+
+
+def test_a_prediction_with_a_score_stands_for_a_score_as_in_dspy():
+    assert score_of(Prediction(score=0.5, feedback="so so"), exact_match) == Score(value=0.5, feedback="so so")
+    assert score_of(Prediction(score=True), exact_match) == Score(value=1.0)
+    for verdict in (Prediction(answer="x"), Prediction(score="high"), Prediction(score=float("nan"))):
+        with pytest.raises(MetricError, match="must return a bool, a finite number or a Score"):
+            score_of(verdict, exact_match)
+
+
+def test_a_metric_judges_parts_if_it_takes_five_arguments():
+    assert judges_parts(lambda gold, pred, trace, pred_name, pred_trace: 1.0)
+    assert judges_parts(lambda gold, pred, trace=None, pred_name=None, pred_trace=None: 1.0)
+    assert not judges_parts(lambda gold, pred, trace=None: 1.0)
+    assert not judges_parts(lambda *arguments: 1.0)
+    assert not any(judges_parts(metric) for metric in METRICS.values())

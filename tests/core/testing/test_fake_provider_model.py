@@ -1,4 +1,5 @@
 import asyncio
+import json
 import random
 
 import pytest
@@ -151,3 +152,42 @@ async def test_a_proposed_instruction_tells_the_labels_apart(provider, http):
 
     assert any(line.startswith("billing: ") and "charged" in line for line in lines)
     assert any(line.startswith("bug: ") and "crashes" in line for line in lines)
+
+
+def judged(text, team, feedback, score):
+    return json.dumps({"step": {"text": text, "team": team}, "score": score, "feedback": feedback})
+
+
+async def improved(http, provider, *runs):
+    """The lines of an instruction improved in the light of judged runs."""
+    body = prompt("\n".join(runs), outputs=[("improved_instruction", "str")])
+    return (await ask(http, provider, body))["improved_instruction"].splitlines()
+
+
+async def test_an_instruction_improved_from_judged_runs_heeds_the_feedback(provider, http):
+    lines = await improved(
+        http,
+        provider,
+        judged("charged twice", "bug", "Not right. Wanted: team: billing", 0.0),
+        judged("it crashes", "account", "This is no account matter: team should be 'bug'.", 0.0),
+        judged("password lost", "account", "Right.", 1.0),
+    )
+    assert any(line.startswith("billing: ") and "charged" in line for line in lines)
+    assert any(line.startswith("bug: ") and "crashes" in line for line in lines)
+    assert any(line.startswith("account: ") and "password" in line for line in lines)
+
+
+async def test_a_run_judged_without_saying_what_is_right_teaches_nothing(provider, http):
+    lines = await improved(
+        http, provider, judged("charged twice", "bug", "That was wrong.", 0.0), judged("it crashes", "account", "", 0)
+    )
+    assert not any("charged" in line or "crashes" in line for line in lines)
+
+
+async def test_a_run_that_failed_teaches_by_its_feedback_alone(provider, http):
+    failed = [
+        json.dumps({"inputs": {"text": text}, "score": 0.0, "feedback": f"The program failed: x. Wanted: team: {team}"})
+        for text, team in (("charged twice", "billing"), ("it crashes", "bug"))
+    ]
+    lines = await improved(http, provider, *failed)
+    assert any(line.startswith("billing: ") and "charged" in line for line in lines)

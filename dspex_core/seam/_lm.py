@@ -1,3 +1,4 @@
+import json
 import re
 from typing import Annotated, Any, Literal, Protocol
 
@@ -148,13 +149,28 @@ class ToolDefinition(BaseModel):
     parameters: dict[str, Any]
 
 
+def _encodable(text: str) -> str:
+    # JSON may hold half a surrogate pair as an escape; text with one could be written down nowhere.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text
+
+
+def _encodable_values(values: dict[str, Any]) -> dict[str, Any]:
+    written = json.dumps(values, ensure_ascii=False)
+    fit = _encodable(written)
+    return values if fit is written else json.loads(fit)
+
+
 class ToolUse(BaseModel):
     """A tool that a model wants called, as the provider's own function calling says it."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    args: dict[str, Any]
+    args: Annotated[dict[str, Any], AfterValidator(_encodable_values)]
 
 
 class ResponseFormat(BaseModel):
@@ -204,7 +220,7 @@ class LMResponse(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    text: str
+    text: Annotated[str, AfterValidator(_encodable)]
     usage: Usage = Usage()
     tool_calls: tuple[ToolUse, ...] = ()
 

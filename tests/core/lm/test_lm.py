@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from aiohttp import web
 from model_servers import MODEL, lm_of, written
 
 from dspex_core import LM, Usage
 from dspex_core.errors import ConfigurationError
-from dspex_core.seam import LMConfig, LMRequest, Message
+from dspex_core.seam import LMConfig, LMRequest, LMResponse, Message
 
 
 def request(text="hello", **options):
@@ -254,3 +255,13 @@ def test_a_configuration_gives_the_same_lm_again():
     assert LM.from_config(LMConfig.model_validate_json(config.model_dump_json())).config == config
     assert config.api_base == "http://h/v1"
     assert "key" not in json.dumps(config.model_dump()) + os.environ["DSPEX_HOME"]
+
+
+async def test_half_a_surrogate_pair_in_an_answer_is_replaced_so_that_it_can_be_written_down(start_model):
+    call = '{"id": "1", "function": {"name": "f", "arguments": "{\\"x\\": \\"\\\\ud800\\"}"}}'
+    body = f'{{"choices": [{{"message": {{"content": "odd \\ud83d text", "tool_calls": [{call}]}}}}]}}'
+    model = start_model(lambda _: web.Response(text=body, content_type="application/json"))
+    response = await lm_of(model).generate(LMRequest(messages=(Message(role="user", content="hi"),)))
+    assert response.text == "odd ? text"
+    assert response.tool_calls[0].args == {"x": "?"}
+    assert LMResponse.model_validate_json(response.model_dump_json()).text == response.text

@@ -1,7 +1,7 @@
 """Example and Prediction: named values, as an author of programs sees them."""
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from dspex_core.errors import DatasetError, InputError
 from dspex_core.usage import Usage
@@ -125,6 +125,8 @@ def require_inputs(examples: Iterable[Example], *, what: str) -> None:
         DatasetError: If `with_inputs` was not called on one; names the first.
     """
     for row, example in enumerate(examples):
+        if not isinstance(cast("Any", example), Example):
+            raise DatasetError(f"{what}, row {row}: write Example(…).with_inputs('name', …), not {example!r:.80}")
         try:
             example.input_names  # noqa: B018 - raises if they are not known
         except InputError as error:

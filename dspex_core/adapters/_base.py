@@ -8,7 +8,7 @@ from dspex_core.adapters._content import Content, as_given, blocks, made
 from dspex_core.adapters._layout import Layout, layout_of
 from dspex_core.adapters._streaming import FieldReader
 from dspex_core.adapters._values import fitted
-from dspex_core.errors import AdapterParseError, ConfigurationError
+from dspex_core.errors import AdapterParseError, ConfigurationError, FieldValueError
 from dspex_core.seam import (
     AdapterConfig,
     AdapterName,
@@ -150,6 +150,7 @@ class Adapter(ABC):
         earlier: list[Message] = []
         if layout.history is not None:
             for turn in made(signature, layout.history, inputs[layout.history]).messages:
+                _check_turn(signature, turn)
                 earlier.extend(self._exchange(layout, as_given(signature, turn), whole=False))
         content = blocks(layout.inputs, inputs, block=self.block, closing=self.request(layout))
         return (*earlier, Message(role="user", content=content))
@@ -225,6 +226,14 @@ class Adapter(ABC):
         return (
             Message(role="user", content=blocks(inputs, values, block=self.block)),
             Message(role="assistant", content=self.answer(outputs, values)),
+        )
+
+
+def _check_turn(signature: type[Signature], turn: Mapping[str, Any]) -> None:
+    if not any(name in signature.model_fields for name in turn):
+        raise FieldValueError(
+            f"History: an exchange has {', '.join(map(repr, turn)) or 'nothing'}, but is told by the fields of "
+            f"{signature.__name__} ({', '.join(signature.model_fields)}): messages=[{{'question': …, 'answer': …}}]"
         )
 
 

@@ -2,12 +2,14 @@ import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
-from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, InputError, LMError
+from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, InputError, LMError, ProgramError
 from dspex_core.evaluate._rows import Callee, RowResult, describe, score_rows
 from dspex_core.metrics import resolve_metric
 from dspex_core.record import Example, require_inputs
 from dspex_core.seam import MetricLike, percent
+from dspex_core.synchronous import run_synchronously
 from dspex_core.usage import Usage
 
 DEFAULT_CONCURRENCY = 64
@@ -147,7 +149,10 @@ class Evaluate:
             LMError: If the key or the model was refused before any row was done.
             MetricError: If the metric raised or returned no score.
             DatasetError: If a row that is read now cannot be used, or there are none.
+            ProgramError: If `program` is nothing that can be called.
         """
+        if not callable(cast("Any", program)):
+            raise ProgramError(f"Evaluate scores a module, or an async function of the inputs, not {program!r:.80}")
         devset, concurrency, kept = self.devset, self.concurrency, self.keep_rows
         if isinstance(devset, Sequence):
             concurrency = min(concurrency, len(devset))
@@ -178,6 +183,10 @@ class Evaluate:
             raise EvaluationError(_stopped(error, found.done, len(rows)), rows=rows) from error
         return found
 
+    def run(self, program: Callee) -> EvaluationResult:
+        """The same as `await evaluate(program)`, from synchronous code; works inside a notebook too."""
+        return run_synchronously(self(program))
+
     def _are_too_many(self, found: EvaluationResult) -> bool:
         most = self.max_errors
         if most is None:
@@ -202,6 +211,8 @@ def _checked(devset: Iterable[Example]) -> Iterable[Example]:
             f"Evaluate: to read rows from {devset}, write Evaluate(DataFile({str(devset)!r}, inputs=[…]), …), with "
             "DataFile from dspex_core.datasets"
         )
+    if not isinstance(cast("Any", devset), Iterable):
+        raise DatasetError(f"Evaluate: a data set is examples, not {devset!r:.80}")
     if isinstance(devset, Sequence):
         if not devset:
             raise DatasetError("Evaluate: the data set has no rows")

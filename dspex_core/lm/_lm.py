@@ -2,13 +2,15 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, Self, TextIO, TypeVar
 
+from pydantic import ValidationError
+
 from dspex_core import events
-from dspex_core.errors import LMError, LMTimeoutError
+from dspex_core.errors import InputError, LMError, LMTimeoutError
 from dspex_core.lm._accounting import answered, usage_of_call
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config, served_at
@@ -18,7 +20,16 @@ from dspex_core.lm._inspect import print_calls
 from dspex_core.lm._pool import Pool, Turn, estimated_tokens, pool_of
 from dspex_core.lm._provider import Provider, provider_of
 from dspex_core.lm._retrying import retried
-from dspex_core.seam import LMConfig, LMRequest, LMResponse, current_caller, current_payer, is_compiling
+from dspex_core.seam import (
+    LMConfig,
+    LMRequest,
+    LMResponse,
+    Message,
+    add_usage,
+    current_caller,
+    current_payer,
+    is_compiling,
+)
 from dspex_core.usage import Usage
 
 _T = TypeVar("_T")
@@ -104,6 +115,31 @@ class LM:
         provider_of(self.config, api_key=self._api_key)
         for other in self._fallbacks:
             other.check()
+
+    async def __call__(self, prompt: str | None = None, *, messages: Sequence[Mapping[str, Any]] = ()) -> str:
+        """The model's answer to one prompt or to a conversation, without signature or adapter.
+
+            print(await LM("openai/gpt-4o-mini")("Say hello."))
+
+        Args:
+            prompt: What a user says.
+            messages: Said before it, each as {"role": "system", "user" or "assistant", "content": text}.
+
+        Raises:
+            InputError: If there is nothing to send, or a message is none.
+            LMError: As `generate` does.
+        """
+        try:
+            said = [Message.model_validate(message) for message in messages]
+            said += [] if prompt is None else [Message(role="user", content=prompt)]
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise InputError(f"{self!r}: {'.'.join(map(str, first['loc']))} of a message: {first['msg']}") from None
+        if not said:
+            raise InputError(f"{self!r} was given nothing to answer: pass a prompt or messages=")
+        response = await self.generate(LMRequest(messages=tuple(said)))
+        add_usage(response.usage)
+        return response.text
 
     @remembered
     async def generate(self, request: LMRequest) -> LMResponse:

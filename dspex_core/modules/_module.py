@@ -131,6 +131,13 @@ class Module:
             ) from error
         return await answer if inspect.isawaitable(answer) else answer
 
+    def __repr__(self) -> str:
+        predictors = self.named_predictors()
+        told = ", ".join(
+            f"{'' if name == 'self' else name + ': '}{_arrow(predictor)}" for name, predictor in predictors.items()
+        )
+        return f"{type(self).__name__}({told})"
+
     def input_names(self) -> dict[str, bool] | None:
         """The inputs that the module takes, each with whether it must be given; None if it takes any."""
         parameters = inspect.signature(self.forward).parameters.values()
@@ -347,6 +354,11 @@ class Module:
 
 
 _UNAWAITED = "'coroutine' object has no attribute"
+
+
+def _arrow(predictor: "Predict") -> str:
+    signature = predictor.signature
+    return f"{', '.join(signature.input_fields)} -> {', '.join(signature.output_fields)}"
 
 
 def _stages(module: Module) -> Sequence[Module]:

@@ -29,6 +29,7 @@ from dspex_core.seam import (
     current_adapter,
     current_runtime,
 )
+from dspex_core.synchronous import run_synchronously
 
 
 def _configuration(given: LMConfig | ConfiguredLM | str | dict[str, Any] | None) -> LMConfig | dict[str, Any] | None:
@@ -199,6 +200,10 @@ class Optimizer(BaseModel):
         )
         self.prepare(search)
         return search
+
+    def run(self, student: P, **given: Any) -> CompileResult[P]:
+        """The same as `await optimizer.compile(student, …)`, from synchronous code; works inside a notebook too."""
+        return run_synchronously(self.compile(student, **given))
 
     async def search(self, search: Search[P]) -> ProgramState:
         """The optimizer's algorithm: returns the state it found, having scored what it wants scored."""

@@ -335,3 +335,9 @@ def test_a_native_tool_call_that_is_none_is_a_parse_error(adapter):
     native = type(adapter)(native_tools=True)
     with pytest.raises(AdapterParseError, match="output field 'calls'"):
         native.parse(Act, LMResponse(text="", tool_calls=(ToolUse(name="", args={}),)))
+
+
+def test_a_history_of_chat_messages_is_told_how_to_write_exchanges():
+    history = History(messages=[{"role": "user", "content": "hey"}])
+    with pytest.raises(FieldValueError, match=r"'role', 'content', but is told by the fields of Chats"):
+        ChatAdapter().question(Chats, {"history": history, "question": "and?"})

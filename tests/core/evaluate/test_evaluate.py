@@ -16,6 +16,7 @@ from dspex_core.errors import (
     UnknownNameError,
 )
 from dspex_core.lm import _pool, _retrying
+from dspex_core.optimizers import LabeledFewShot
 
 ECHO = Predict("text -> team")
 
@@ -352,3 +353,24 @@ def test_what_cannot_be_evaluated_is_refused_before_any_call(arguments, kind, co
 def test_a_concurrency_of_no_rows_is_refused():
     with pytest.raises(ConfigurationError, match="concurrency is 0"):
         Evaluate(rows("a"), "exact_match", concurrency=0)
+
+
+@pytest.mark.parametrize("devset", [None, [{"text": "a dict", "team": "bug"}]])
+def test_what_is_no_data_set_is_refused_by_name(devset):
+    with pytest.raises(DatasetError, match="Evaluate"):
+        Evaluate(devset, "exact_match")
+
+
+async def test_what_cannot_be_called_is_refused_and_scores_nothing():
+    rows = [Example(text="a", team="bug").with_inputs("text")]
+    with pytest.raises(ProgramError, match="scores a module"):
+        await Evaluate(rows, "exact_match")("triage")
+
+
+def test_an_evaluation_and_a_compile_run_in_a_script_without_a_loop(provider):
+    rows = [Example(text="I was charged twice", team="billing").with_inputs("text")]
+    program = Predict("text -> team: Literal['billing', 'bug']")
+    with using(lm=lm_of(provider)):
+        assert 0 <= Evaluate(rows, "exact_match").run(program).score <= 100
+        found = LabeledFewShot(metric="exact_match").run(program, trainset=rows)
+    assert found.program.get_state().predictors["self"].demos[0]["team"] == "billing"

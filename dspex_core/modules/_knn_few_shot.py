@@ -101,6 +101,12 @@ class KNNFewShotProgram(Module):
             demos[name] = (*shown, *rest[: max(0, self.options.max_labeled_demos - len(shown))])
         return await self._run(self.module.with_state(state.with_demos(demos)), inputs)
 
+    def calls_of_parts(self) -> dict[str, tuple[int, int]]:
+        """The call itself, and the examples that are run for it if they are not known from another."""
+        if self.teacher is None:
+            return {"module": (1, 1 + self.options.max_bootstrapped_demos)}
+        return {"teacher": (0, self.options.max_bootstrapped_demos)}
+
     def input_names(self) -> dict[str, bool] | None:
         """What the module takes."""
         return self.module.input_names()

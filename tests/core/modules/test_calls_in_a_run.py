@@ -1,5 +1,5 @@
 from dspex_core import BestOfN, ChainOfThought, CodeAct, Module, Pipeline, Predict, ProgramOfThought, ReAct, Refine
-from dspex_core.modules import calls_in_a_run
+from dspex_core.modules import KNNFewShotProgram, calls_in_a_run
 
 
 def rewarded(inputs, prediction):
@@ -28,6 +28,13 @@ def test_tries_multiply_what_is_within_them():
     best = calls_in_a_run(BestOfN(inner, 3, rewarded, threshold=1.0))
     assert best == {"module.react": (1, 12), "module.extract.predict": (1, 3)}
     assert calls_in_a_run(Refine(Predict("a -> b"), 3, rewarded, threshold=1.0)) == {"module": (1, 5)}
+
+
+def test_demos_chosen_for_each_call_may_have_to_be_run_first():
+    program, where = Predict("a -> b"), "my_app.data:nearest"
+    assert calls_in_a_run(KNNFewShotProgram(program, where)) == {"module": (1, 5)}
+    taught = calls_in_a_run(KNNFewShotProgram(program, where, teacher=Predict("a -> b")))
+    assert taught == {"module": (1, 1), "teacher": (0, 4)}
 
 
 def test_parts_in_lists_and_dictionaries_are_found():

@@ -39,6 +39,7 @@ async def test_a_run_takes_what_was_planned_for_it_and_the_plan_itself_no_reques
     assert provider.stats().answered > 0
     assert within(result.usage.lm_calls, plan.lm_calls)
     assert within(result.usage.prompt_tokens, plan.prompt_tokens)
+    assert within(result.usage.completion_tokens, plan.completion_tokens)
     assert plan.lm_calls.low <= plan.lm_calls.expected <= plan.lm_calls.high
     assert plan == await plan_of(optimizer, lm=lm_of(provider))
 

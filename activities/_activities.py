@@ -11,14 +11,18 @@ from dspex_core.evaluate import RowResult, evaluate_rows, in_order_of, summary_o
 from dspex_core.lm import LM
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module, build_program
+from dspex_core.references import CodeReference, import_code
 from dspex_core.requests import (
     CALL_TOOL,
+    CANCEL_FINE_TUNING,
     EVALUATE_CHUNK,
+    FOLLOW_FINE_TUNING,
     GENERATE,
     READ_ROWS,
     RETRIEVE,
     RUN_CODE,
     RUN_PROGRAM,
+    START_FINE_TUNING,
     SUGGEST,
     TRACE_ROWS,
     CallTool,
@@ -34,6 +38,7 @@ from dspex_core.requests import (
     RunProgram,
     Search,
     SearchAnswer,
+    StartFineTuning,
     Suggest,
     Suggestions,
     TraceRows,
@@ -42,6 +47,7 @@ from dspex_core.retrieval import Retrievers
 from dspex_core.runtime import InProcessRuntime
 from dspex_core.seam import (
     CodeCell,
+    FineTuningJob,
     LMConfig,
     LMResponse,
     RetrieveRequest,
@@ -224,6 +230,32 @@ class Activities:
 
         async with _heartbeats():
             return await reported(work)
+
+    @activity.defn(name=START_FINE_TUNING)
+    async def start_fine_tuning(self, request: StartFineTuning) -> FineTuningJob:
+        """Have a model trained. After a crash the job is found again, and a trainer is called again."""
+
+        async def work() -> FineTuningJob:
+            wanted, trainer = request.request, request.request.trainer
+            if isinstance(trainer, CodeReference):
+                found = import_code(trainer, trust=self._trust, what="trainer")
+                wanted = wanted.model_copy(update={"trainer": found})
+            return await self._runtime(request.lm).start_fine_tuning(self._program(request.program), wanted)
+
+        async with _heartbeats():
+            return await reported(work)
+
+    @activity.defn(name=FOLLOW_FINE_TUNING)
+    async def follow_fine_tuning(self, job: FineTuningJob) -> FineTuningJob:
+        """Say where a job stands."""
+        async with _heartbeats():
+            return await reported(lambda: self._runtime(job.lm).follow_fine_tuning(job))
+
+    @activity.defn(name=CANCEL_FINE_TUNING)
+    async def cancel_fine_tuning(self, job: FineTuningJob) -> None:
+        """End a job early."""
+        async with _heartbeats():
+            await reported(lambda: self._runtime(job.lm).cancel_fine_tuning(job))
 
     async def close(self) -> None:
         """Close the connections to providers."""

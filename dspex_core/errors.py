@@ -28,6 +28,7 @@ DSPExError
 ├── AdapterParseError         a model's answer does not hold the fields asked for
 ├── MetricError               a metric raised, or returned something that is no score
 ├── EvaluationError           an evaluation cannot give a score
+├── FineTuningError           a fine-tuning job, or a trainer, gave no model
 ├── TrustError                a worker was asked to import code that it was not told to trust
 ├── ArtifactError             the artifact store cannot be used
 │   └── ArtifactMissingError    it works, and does not hold what was asked for
@@ -247,6 +248,10 @@ class EvaluationError(DSPExError):
     def __init__(self, message: str, *, rows: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.rows = tuple(rows)
+
+
+class FineTuningError(DSPExError):
+    """A fine-tuning job, or a trainer, ended without a model; says which, and what its provider said."""
 
 
 class TrustError(DSPExError):

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("dspex_core", "workflows", "activities", "dspex")
-IO_ROOMS = {"lm", "runtime", "datasets", "artifacts", "testing", "retrieval", "sandbox", "mcp"}
+IO_ROOMS = {"lm", "runtime", "datasets", "artifacts", "testing", "retrieval", "sandbox", "mcp", "training"}
 IO_LIBRARIES = {
     "aiohttp", "anthropic", "diskcache", "genai_prices", "http", "httpx", "mcp", "obstore", "openai", "pydantic_monty",
     "socket", "sqlite3", "subprocess", "temporalio", "tenacity", "urllib",
@@ -192,7 +192,7 @@ INTERFACE = {
     ],
     "dspex_core.optimizers": [
         "LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "COPRO", "SIMBA", "InferRules",
-        "MIPROv2", "GEPA", "KNNFewShot", "Ensemble",
+        "MIPROv2", "GEPA", "KNNFewShot", "Ensemble", "BootstrapFinetune", "BetterTogether",
     ],
     "dspex_core.testing": ["FakeProvider", "FakeProviderProcess"],
     "dspex": ["Client", "DSPExPlugin"],

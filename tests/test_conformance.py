@@ -2,12 +2,14 @@ from typing import ClassVar
 
 import pytest
 
-from dspex_core.optimizers import OPTIMIZERS, BootstrapFewShot
+from dspex_core.optimizers import OPTIMIZERS, BootstrapFewShot, BootstrapFinetune, LabeledFewShot
 from dspex_core.testing import check_optimizer, conformance_program, conformance_rows
 
 pytestmark = pytest.mark.slow
 
 SMALL = {
+    "better_together": {"p": LabeledFewShot(k=4), "w": BootstrapFinetune(poll_seconds=0.05)},
+    "bootstrap_finetune": {"poll_seconds": 0.05},
     "copro": {"breadth": 3, "depth": 2},
     "infer_rules": {"num_candidates": 2},
     "mipro_v2": {
@@ -23,15 +25,15 @@ SMALL = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 async def test_an_optimizer_gives_the_same_on_both_runtimes(name, platform, client):
+    # Without its cache: a model asked anew each time would give a difference away.
+    lm = platform.lm(cache=False)
+
     async def durably(optimizer, program, trainset, valset):
-        run = await client.compile(
-            program, optimizer=optimizer, trainset=trainset, valset=valset, lm=platform.lm(), chunk_rows=3
-        )
+        run = await client.compile(program, optimizer=optimizer, trainset=trainset, valset=valset, lm=lm, chunk_rows=3)
         return await run.result()
 
     optimizer = OPTIMIZERS[name](metric="exact_match", seed=3, **SMALL.get(name, {}))
-    # Without its cache: a model asked anew each time would give a difference away.
-    trajectory = await check_optimizer(optimizer, platform.lm(cache=False), elsewhere=durably)
+    trajectory = await check_optimizer(optimizer, lm, elsewhere=durably)
     assert trajectory.score > trajectory.candidates[0][2]
 
 

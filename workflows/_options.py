@@ -37,3 +37,10 @@ def activity_options() -> ActivityOptions:
             initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=20)
         ),
     )
+
+
+def training_options() -> ActivityOptions:
+    """Those of an activity in which a user's own trainer works; training takes as long as it takes."""
+    options = activity_options()
+    options["start_to_close_timeout"] = options["schedule_to_close_timeout"] = timedelta(days=30)
+    return options

@@ -1,9 +1,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from types import NoneType
 from typing import Any, TypeVar, cast
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from dspex_core.errors import ConfigurationError, DatasetError, LMContextLengthError, LMRequestError
 from dspex_core.events import Event
@@ -12,10 +13,13 @@ from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests import (
     CALL_TOOL,
+    CANCEL_FINE_TUNING,
+    FOLLOW_FINE_TUNING,
     GENERATE,
     READ_ROWS,
     RETRIEVE,
     RUN_CODE,
+    START_FINE_TUNING,
     SUGGEST,
     TRACE_ROWS,
     CallTool,
@@ -27,6 +31,7 @@ from dspex_core.requests import (
     RunCode,
     Search,
     SearchAnswer,
+    StartFineTuning,
     Suggest,
     Suggestions,
     TraceRows,
@@ -36,6 +41,8 @@ from dspex_core.seam import (
     CodeResult,
     Dataset,
     Evaluation,
+    FineTuningJob,
+    FineTuningRequest,
     LMConfig,
     LMRequest,
     LMResponse,
@@ -54,7 +61,7 @@ from dspex_core.seam import (
 )
 
 from ._evaluation import EVALUATION
-from ._options import MOST_OUTSTANDING, activity_options
+from ._options import MOST_OUTSTANDING, ActivityOptions, activity_options, training_options
 from ._values import EvaluationInput, EvaluationOutput
 
 T = TypeVar("T")
@@ -213,16 +220,39 @@ class WorkflowRuntime:
         found = await self._perform(SUGGEST, request, Suggestions, summary=f"{count} after {len(history)} trials")
         return list(found.combinations)
 
+    async def start_fine_tuning(self, program: Program, request: FineTuningRequest) -> FineTuningJob:
+        """The job submitted, or found, or done by a trainer: an activity."""
+        start = StartFineTuning(program=_outline(program), request=request, lm=request.lm or self._lm)
+        summary = f"{len(request.steps)} examples for {start.lm.model}"
+        options = activity_options() if request.trainer is None else training_options()
+        return await self._perform(START_FINE_TUNING, start, FineTuningJob, summary=summary, options=options)
+
+    async def follow_fine_tuning(self, job: FineTuningJob) -> FineTuningJob:
+        """Where a job stands: an activity."""
+        return await self._perform(FOLLOW_FINE_TUNING, job, FineTuningJob, summary=job.job_id)
+
+    async def cancel_fine_tuning(self, job: FineTuningJob) -> None:
+        """The end of a job: an activity."""
+        await self._perform(CANCEL_FINE_TUNING, job, NoneType, summary=job.job_id)
+
     def emit(self, event: Event) -> None:
         """Tell the workflow."""
         if self._on_event is not None:
             self._on_event(event)
 
-    async def _perform(self, name: str, request: object, answer: type[T], *, summary: str) -> T:
+    async def _perform(
+        self, name: str, request: object, answer: type[T], *, summary: str, options: ActivityOptions | None = None
+    ) -> T:
         async with self._slots:
-            return await workflow.execute_activity(
-                name, request, result_type=answer, summary=summary, **activity_options()
-            )
+            try:
+                return await workflow.execute_activity(
+                    name, request, result_type=answer, summary=summary, **options or activity_options()
+                )
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    # What decides knows no Temporal: to it, a cancellation is asyncio's.
+                    raise asyncio.CancelledError from error
+                raise
 
     async def _child(self, request: EvaluationInput, workflow_id: str, *, summary: str) -> EvaluationOutput:
         async with self._slots:

@@ -104,7 +104,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
             detach=detach,
             in_process=in_process,
             output=output,
-            trust=trusted_packages(program, metric),
+            trust=trusted_packages(program, metric, *chosen.imported_paths()),
             as_json=as_json,
         )
         await compile_program(job)

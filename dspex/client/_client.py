@@ -147,7 +147,7 @@ class Client:
         run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
         request = workflows.CompileInput(
             optimizer=optimizer.name,
-            options=optimizer.model_dump(mode="json", exclude={"metric"}),
+            options=optimizer.written_options(),
             program=ProgramOutline.of(student),
             metric=metric_reference(optimizer.metric if optimizer.metric is not None else ""),
             lm=_config(lm),

@@ -55,6 +55,9 @@ class DSPExPlugin(SimplePlugin):
             shells.call_tool,
             shells.run_code,
             shells.run_program,
+            shells.start_fine_tuning,
+            shells.follow_fine_tuning,
+            shells.cancel_fine_tuning,
         ]
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its callables untyped
             "dspex",

@@ -155,6 +155,37 @@ class Adapter(ABC):
         content = blocks(layout.inputs, inputs, block=self.block, closing=self.request(layout))
         return (*earlier, Message(role="user", content=content))
 
+    def lesson(
+        self,
+        signature: type[Signature],
+        instructions: str,
+        demos: Sequence[Mapping[str, Any]],
+        values: Mapping[str, Any],
+    ) -> tuple[Message, ...]:
+        """A whole exchange to train a model on: prompt, question, and the answer that it is to give.
+
+        Args:
+            signature: What is asked for.
+            instructions: As of `prefix`.
+            demos: As of `prefix`.
+            values: Inputs and outputs by name.
+
+        Raises:
+            ConfigurationError: If part of the answer is no text, but calls of the provider's own function calling.
+        """
+        layout = self.layout(signature)
+        if layout.tool_calls is not None:
+            raise ConfigurationError(
+                f"{self!r} lets {signature.__name__} call tools by the provider's own function calling, which cannot "
+                "be written as text to train on: take an adapter without native_tools"
+            )
+        answer = self.answer(list(layout.outputs), as_given(signature, values))
+        return (
+            *self.prefix(signature, instructions, demos),
+            *self.question(signature, values),
+            Message(role="assistant", content=answer),
+        )
+
     def parse(self, signature: type[Signature], answer: LMResponse | str) -> dict[str, Any]:
         """Output fields of an answer, validated against their types.
 

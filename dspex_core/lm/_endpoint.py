@@ -1,9 +1,9 @@
 import json
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import openai
 
     Client = openai.AsyncOpenAI | anthropic.AsyncAnthropic
+
+_T = TypeVar("_T")
 
 _RETRIED = {408, 409}
 _STATUS_OF_TYPE = {
@@ -174,6 +176,11 @@ class Endpoint:
             with suppress(ValueError):
                 return read(reply.body)
         raise self.error(LMMalformedResponseError, "an answer that is no JSON")
+
+    async def call(self, work: "Callable[[openai.AsyncOpenAI], Awaitable[_T]]") -> _T:
+        """One attempt at a rare call, made with OpenAI's SDK itself. Raises as `post` does."""
+        with self._as_ours():
+            return await work(cast("openai.AsyncOpenAI", self._client))
 
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Any]:
         """One attempt at one call: the JSON of the answer's server-sent events, as they arrive.

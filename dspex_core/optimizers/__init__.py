@@ -1,7 +1,9 @@
 """Optimizers: they find the state of a program that scores best."""
 
 from dspex_core.optimizers._base import LMOption, Optimizer
+from dspex_core.optimizers._better_together import BetterTogether
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
+from dspex_core.optimizers._bootstrap_finetune import BootstrapFinetune
 from dspex_core.optimizers._copro import COPRO
 from dspex_core.optimizers._ensemble import Ensemble
 from dspex_core.optimizers._infer_rules import InferRules
@@ -14,14 +16,17 @@ from dspex_core.optimizers._search import Candidate, CompileResult, Proposal, Se
 from dspex_core.optimizers._simba import SIMBA
 from dspex_core.optimizers.gepa import GEPA
 from dspex_core.optimizers.mipro_v2 import MIPROv2
+from dspex_core.seam import TrainedModel, Trainer
 
 __all__ = [
     "COPRO",
     "GEPA",
     "OPTIMIZERS",
     "SIMBA",
+    "BetterTogether",
     "BootstrapFewShot",
     "BootstrapFewShotWithRandomSearch",
+    "BootstrapFinetune",
     "Candidate",
     "CompileResult",
     "Ensemble",
@@ -35,5 +40,7 @@ __all__ = [
     "Proposal",
     "Range",
     "Search",
+    "TrainedModel",
+    "Trainer",
     "optimizer_named",
 ]

@@ -10,8 +10,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticSerializationError
 
-from dspex_core.errors import ConfigurationError, DatasetError, UnknownNameError
+from dspex_core.errors import ConfigurationError, DatasetError, DSPExError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
 from dspex_core.optimizers._plan import Plan, planned
 from dspex_core.optimizers._search import CompileResult, P, Search
@@ -95,6 +96,23 @@ class Optimizer(BaseModel):
             if first["type"] == "extra_forbidden":
                 raise UnknownNameError(f"{cls.__name__} option", where, cls.model_fields) from None
             raise ConfigurationError(f"{cls.__name__} option {where!r}: {first['msg']}") from None
+
+    def imported_paths(self) -> tuple[str, ...]:
+        """Import paths of the code, besides the metric, that its options name."""
+        return ()
+
+    def written_options(self) -> dict[str, Any]:
+        """The options but for the metric, as JSON values that `from_options` reads, in this process or another.
+
+        Raises:
+            ProgramError: If an option is code that no other process could import.
+        """
+        try:
+            return self.model_dump(mode="json", exclude={"metric"})
+        except PydanticSerializationError as error:
+            if isinstance(error.__cause__, DSPExError):
+                raise error.__cause__ from None
+            raise
 
     async def compile(
         self,

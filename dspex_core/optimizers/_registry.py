@@ -1,6 +1,8 @@
 from dspex_core.errors import UnknownNameError
 from dspex_core.optimizers._base import Optimizer
+from dspex_core.optimizers._better_together import BetterTogether
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
+from dspex_core.optimizers._bootstrap_finetune import BootstrapFinetune
 from dspex_core.optimizers._copro import COPRO
 from dspex_core.optimizers._infer_rules import InferRules
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
@@ -19,6 +21,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
         BootstrapFewShot,
         BootstrapFewShotWithRandomSearch,
         InferRules,
+        BetterTogether,
+        BootstrapFinetune,
         LabeledFewShot,
         MIPROv2,
     )

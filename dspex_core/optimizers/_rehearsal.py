@@ -18,6 +18,8 @@ from dspex_core.seam import (
     CodeResult,
     Dataset,
     Evaluation,
+    FineTuningJob,
+    FineTuningRequest,
     LMConfig,
     LMRequest,
     LMResponse,
@@ -35,6 +37,8 @@ from dspex_core.seam import (
 )
 
 _CERTAIN = 2**32
+_IN_FORCE = "openai/model-in-force"
+"""What a model is called whose name a rehearsal does not know."""
 _DRAWS = 20
 """Combinations drawn to find one that was not tried yet."""
 
@@ -173,6 +177,20 @@ class Rehearsal:
             drawn = [{name: rng.randrange(choices) for name, choices in space.items()} for _ in range(_DRAWS)]
             found.append(next((choices for choices in drawn if choices not in known), drawn[0]))
         return found
+
+    async def start_fine_tuning(self, program: Program, request: FineTuningRequest) -> FineTuningJob:
+        """A job that is done at once; training is no call, and what it costs is not known."""
+        del program
+        lm = request.lm or LMConfig(model=_IN_FORCE)
+        tuned = lm.model_copy(update={"model": f"{lm.model}-tuned"})
+        return FineTuningJob(job_id="rehearsed", lm=lm, status="succeeded", examples=len(request.steps), tuned=tuned)
+
+    async def follow_fine_tuning(self, job: FineTuningJob) -> FineTuningJob:
+        """The job: it is done."""
+        return job
+
+    async def cancel_fine_tuning(self, job: FineTuningJob) -> None:
+        """Nothing: the job is done."""
 
     def emit(self, event: Event) -> None:
         """Tell nobody: nothing has happened."""

@@ -372,6 +372,18 @@ class Search(Generic[P]):
         examples = await self.runtime.rows(self.trainset, rows)
         return tuple(to_jsonable_python(example.to_dict(), fallback=str) for example in examples)
 
+    def share_scores(self, other: "Search[P]") -> None:
+        """Know every score that another search over the same rows and models finds out, and let it know this one's."""
+        self._scores = other._scores  # noqa: SLF001 - the same class
+
+    def absorb(self, other: "Search[P]", candidates: Sequence[Candidate]) -> None:
+        """Take over what another search took, and its candidates, numbered to follow this one's."""
+        self.usage += other.usage
+        self.metric_calls += other.metric_calls
+        if self.valset is not None:
+            self.candidates += candidates
+            self._asked += len(candidates)
+
     def phase(self, name: str, *, detail: str = "") -> None:
         """Tell what comes next."""
         self.runtime.emit(PhaseStarted(phase=name, detail=detail))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests._outline import ProgramOutline
-from dspex_core.seam import LMConfig, LMRequest, Passage, StoredDataset, Trial
+from dspex_core.seam import FineTuningRequest, LMConfig, LMRequest, Passage, StoredDataset, Trial
 from dspex_core.tools import ToolSpec
 from dspex_core.usage import Usage
 
@@ -21,6 +21,9 @@ RUN_PROGRAM = "run_program"
 RETRIEVE = "retrieve"
 SUGGEST = "suggest"
 RUN_CODE = "run_code"
+START_FINE_TUNING = "start_fine_tuning"
+FOLLOW_FINE_TUNING = "follow_fine_tuning"
+CANCEL_FINE_TUNING = "cancel_fine_tuning"
 
 
 class _Value(BaseModel):
@@ -95,6 +98,14 @@ class Suggestions(_Value):
     """The combinations: for each, the number of the choice in every dimension."""
 
     combinations: tuple[dict[str, int], ...]
+
+
+class StartFineTuning(_Value):
+    """Have a model trained; see `Runtime.start_fine_tuning`. `lm` is the model if the request names none."""
+
+    program: ProgramOutline
+    request: FineTuningRequest
+    lm: LMConfig
 
 
 class ReadRows(_Value):

@@ -23,6 +23,8 @@ from dspex_core.seam import (
     CodeResult,
     Dataset,
     Evaluation,
+    FineTuningJob,
+    FineTuningRequest,
     LMConfig,
     LMRequest,
     LMResponse,
@@ -39,9 +41,11 @@ from dspex_core.seam import (
     Trial,
     add_usage,
     calling,
+    configuration_of,
     scoped_runtime,
 )
 from dspex_core.synchronous import in_thread
+from dspex_core.training import cancel_job, follow_job, start_job
 
 
 class InProcessRuntime:
@@ -218,6 +222,19 @@ class InProcessRuntime:
             return suggested(space, history, count=count, seed=seed)
 
         return await in_thread(ask)
+
+    async def start_fine_tuning(self, program: Program, request: FineTuningRequest) -> FineTuningJob:
+        """Submit the job from here, or find the one that does this work already; or train here."""
+        lm = configuration_of(self._lm_of(request.lm))
+        return await start_job(_runnable(program), request, lm)
+
+    async def follow_fine_tuning(self, job: FineTuningJob) -> FineTuningJob:
+        """Ask its provider."""
+        return await follow_job(job)
+
+    async def cancel_fine_tuning(self, job: FineTuningJob) -> None:
+        """Tell its provider."""
+        await cancel_job(job)
 
     def emit(self, event: events.Event) -> None:
         """Publish in this process."""

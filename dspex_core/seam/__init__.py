@@ -26,6 +26,16 @@ from dspex_core.seam._context import (
     set_default_adapter,
     set_default_runtime,
 )
+from dspex_core.seam._fine_tuning import (
+    ENDED_WITHOUT_A_MODEL,
+    FEWEST_EXAMPLES,
+    TRAIN_KWARGS,
+    FineTuningJob,
+    FineTuningRequest,
+    TrainedModel,
+    Trainer,
+    TrainingStep,
+)
 from dspex_core.seam._lm import (
     ConfiguredLM,
     ImagePart,
@@ -57,6 +67,9 @@ from dspex_core.seam._suggest import Trial
 from dspex_core.seam._tools import CallableTool, ToolCall, ToolResult
 
 __all__ = [
+    "ENDED_WITHOUT_A_MODEL",
+    "FEWEST_EXAMPLES",
+    "TRAIN_KWARGS",
     "AdapterConfig",
     "AdapterName",
     "CallableTool",
@@ -65,6 +78,8 @@ __all__ = [
     "ConfiguredLM",
     "Dataset",
     "Evaluation",
+    "FineTuningJob",
+    "FineTuningRequest",
     "ImagePart",
     "LMConfig",
     "LMRequest",
@@ -94,6 +109,9 @@ __all__ = [
     "TraceRequest",
     "TraceResult",
     "TraceStep",
+    "TrainedModel",
+    "Trainer",
+    "TrainingStep",
     "Trial",
     "UsageMeter",
     "add_usage",

@@ -7,6 +7,7 @@ from dspex_core.errors import EvaluationError
 from dspex_core.events import Event
 from dspex_core.record import Example
 from dspex_core.seam._code import CodeCell, CodeResult
+from dspex_core.seam._fine_tuning import FineTuningJob, FineTuningRequest
 from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse
 from dspex_core.seam._program import Program
 from dspex_core.seam._retrieval import Passage, RetrieveRequest
@@ -246,6 +247,33 @@ class Runtime(Protocol):
         Returns:
             For each combination, the number of the choice in every dimension.
         """
+        ...
+
+    async def start_fine_tuning(self, program: Program, request: FineTuningRequest) -> FineTuningJob:
+        """Have a model trained to answer as the request's steps do, when asked as the program's predictors ask.
+
+        One job is submitted for equal work, however often and from wherever this is asked for: a job that is under way,
+        or has succeeded, is found again. One that failed or was cancelled is not, but for a second try of this very
+        call.
+
+        Args:
+            program: Its predictors write the prompts: instructions, demos and adapters count.
+            request: What to train on.
+
+        Raises:
+            ConfigurationError: If the model's provider trains none, or does not take an option.
+            DatasetError: If there are fewer examples than it takes.
+            FineTuningError: If a trainer raised, or gave no model.
+            LMError: If the provider could not be reached, or refused.
+        """
+        ...
+
+    async def follow_fine_tuning(self, job: FineTuningJob) -> FineTuningJob:
+        """Where a job stands now. Raises LMError if its provider could not be reached."""
+        ...
+
+    async def cancel_fine_tuning(self, job: FineTuningJob) -> None:
+        """End a job early; one that has ended stays as it is. Raises as `follow_fine_tuning` does."""
         ...
 
     def emit(self, event: Event) -> None:

@@ -20,8 +20,10 @@ from dspex_core.optimizers import (
     COPRO,
     GEPA,
     SIMBA,
+    BetterTogether,
     BootstrapFewShot,
     BootstrapFewShotWithRandomSearch,
+    BootstrapFinetune,
     InferRules,
     LabeledFewShot,
     MIPROv2,
@@ -70,6 +72,20 @@ async def run_each(client, lm):
         ("copro", conformance_program(), COPRO(metric="exact_match", breadth=2, depth=2)),
         ("infer-rules", conformance_program(), InferRules(metric="exact_match", num_candidates=2)),
         ("simba", conformance_program(), SIMBA(metric="exact_match", bsize=8, num_candidates=2, max_steps=2)),
+        (
+            "bootstrap-finetune",
+            conformance_program(),
+            BootstrapFinetune(metric="exact_match", poll_seconds=0.1, metric_threshold=0.0),
+        ),
+        (
+            "better-together",
+            conformance_program(),
+            BetterTogether(
+                metric="exact_match",
+                p=LabeledFewShot(k=3),
+                w=BootstrapFinetune(poll_seconds=0.1, metric_threshold=0.0),
+            ),
+        ),
         ("labeled-few-shot", "shop_app:router", LabeledFewShot(metric="shop_app:lenient", k=3)),
     ):
         run = await client.compile(
@@ -89,6 +105,8 @@ async def run_each(client, lm):
         "copro",
         "infer-rules",
         "simba",
+        "bootstrap-finetune",
+        "better-together",
         "labeled-few-shot",
         "program-run",
         "users-program-run",

@@ -15,9 +15,22 @@ from dspex_core.testing.fake_provider._files import Files, page
 from dspex_core.testing.fake_provider._training import Memory, Training, read_training
 
 _EPOCHS = 3
+_FILTER = "metadata["
 _ENDED = ("succeeded", "failed", "cancelled")
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class Supervised(BaseModel):
+    """Options of supervised training."""
+
+    hyperparameters: dict[str, Any] = {}
+
+
+class Method(BaseModel):
+    """How to train."""
+
+    supervised: Supervised = Supervised()
 
 
 class JobRequest(BaseModel):
@@ -29,6 +42,13 @@ class JobRequest(BaseModel):
     suffix: str | None = Field(default=None, min_length=1, max_length=64)
     seed: int | None = None
     metadata: dict[str, str] | None = None
+    hyperparameters: dict[str, Any] | None = None
+    method: Method | None = None
+
+    def hyperparameters_used(self) -> dict[str, Any]:
+        """Those asked for, by either way in which they can be, and defaults."""
+        asked = self.hyperparameters or (self.method.supervised.hyperparameters if self.method else {})
+        return {"n_epochs": _EPOCHS, "batch_size": 1, "learning_rate_multiplier": 1.0} | asked
 
 
 @dataclass
@@ -76,7 +96,7 @@ class Job:
     def document(self) -> dict[str, Any]:
         """The job as the API describes it."""
         succeeded = self.status == "succeeded" and isinstance(self.training, Training)
-        epochs = {"n_epochs": _EPOCHS, "batch_size": 1, "learning_rate_multiplier": 1.0}
+        epochs = self.request.hyperparameters_used()
         error = None
         if self.status == "failed":
             error = {"code": "invalid_training_file", "message": str(self.training), "param": "training_file"}
@@ -171,7 +191,13 @@ class FineTuning:
         return web.json_response(self._jobs[job_id].document())
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        return page([job.document() for job in reversed(self._jobs.values())], request)
+        wanted = {
+            name.removeprefix(_FILTER).removesuffix("]"): value
+            for name, value in request.query.items()
+            if name.startswith(_FILTER)
+        }
+        found = [job for job in self._jobs.values() if wanted.items() <= (job.request.metadata or {}).items()]
+        return page([job.document() for job in reversed(found)], request)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         job = self._found(request)

@@ -68,7 +68,7 @@ class Service:
         if refused := self._crowded_out(api, len(raw)):
             return refused
         with self.ledger.working():
-            if down := await self._be_down(request, api):
+            if down := await self._be_down(request, api.refuse):
                 return down
             fault = self.plan.next_fault(exchange.content, stream=exchange.stream)
             if fault is not None:
@@ -101,17 +101,17 @@ class Service:
         self.ledger.faults["rate limit"] += 1
         return self._rate_limited(api, "Rate limit reached: too much within a minute.", wait_seconds)
 
-    async def _be_down(self, request: web.Request, api: Api) -> web.Response | None:
+    async def _be_down(self, request: web.Request, refuse: Callable[[Refusal], web.Response]) -> web.Response | None:
         """What an outage answers, if there is one; a request that hangs is served when it is over."""
         if self._settings.outage is None:
             return None
         self.ledger.faults["outage"] += 1
         if self._settings.outage == "hang":
             await self._changed.wait()
-            return await self._be_down(request, api)
+            return await self._be_down(request, refuse)
         if self._settings.outage == "drop":
             return _dropped(request)
-        return api.refuse(Refusal(503, "The server is down for now."))
+        return refuse(Refusal(503, "The server is down for now."))
 
     def _slow_seconds(self) -> float:
         return max(_SLOW_FACTOR * self._settings.latency_ms / 1000, self._settings.slow_seconds)
@@ -164,13 +164,14 @@ class Service:
             response.headers.update(self.limits.openai_headers(time.monotonic()))
 
     def guarded(self, routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
-        """OpenAI's endpoints that no `Api` stands for, behind the same check of the key."""
+        """OpenAI's endpoints that no `Api` stands for, behind the same check of keys and down in outages, too."""
         return [web.RouteDef(each.method, each.path, self._with_key(each.handler), each.kwargs) for each in routes]
 
     def _with_key(self, handler: Any) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            refusal = self.refused_key(bearer_key(request.headers))
-            return await handler(request) if refusal is None else _openai.refuse(refusal)
+            if refusal := self.refused_key(bearer_key(request.headers)):
+                return _openai.refuse(refusal)
+            return await self._be_down(request, _openai.refuse) or await handler(request)
 
         return handle
 

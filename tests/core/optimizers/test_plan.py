@@ -5,8 +5,10 @@ from dspex_core import ChainOfThought, JSONAdapter, Module, Predict, ReAct, TwoS
 from dspex_core.errors import ConfigurationError, DatasetError, ProgramError
 from dspex_core.optimizers import (
     OPTIMIZERS,
+    BetterTogether,
     BootstrapFewShot,
     BootstrapFewShotWithRandomSearch,
+    BootstrapFinetune,
     LabeledFewShot,
     MIPROv2,
     Optimizer,
@@ -15,7 +17,11 @@ from dspex_core.seam import LMConfig, LMRequest, Message, StoredDataset
 from dspex_core.testing import conformance_program, conformance_rows
 
 TRAIN, VAL = conformance_rows(40), conformance_rows(40, start=40)
-SMALL = {BootstrapFewShotWithRandomSearch.name: {"num_candidate_programs": 3}}
+SMALL = {
+    BetterTogether.name: {"p": LabeledFewShot(k=4), "w": BootstrapFinetune(poll_seconds=0.01, metric_threshold=0.0)},
+    BootstrapFewShotWithRandomSearch.name: {"num_candidate_programs": 3},
+    BootstrapFinetune.name: {"poll_seconds": 0.01, "metric_threshold": 0.0},
+}
 """Options with which a run takes a second or two."""
 CLOSE = 0.2
 GPT = LMConfig(model="openai/gpt-4o-mini")

@@ -157,3 +157,33 @@ async def test_files_and_jobs_need_the_key_too():
             await upload(client)
         with pytest.raises(openai.AuthenticationError):
             await client.fine_tuning.jobs.retrieve("ftjob-1")
+
+
+async def test_jobs_are_found_by_their_metadata(client):
+    stored = await upload(client)
+    jobs = [
+        await client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=stored.id, metadata=metadata)
+        for metadata in ({"work": "a", "run": "1"}, {"work": "b"}, None)
+    ]
+    assert [job.id async for job in client.fine_tuning.jobs.list(metadata={"work": "a"})] == [jobs[0].id]
+    assert [job.id async for job in client.fine_tuning.jobs.list(metadata={"work": "a", "run": "2"})] == []
+    assert [job.id async for job in client.fine_tuning.jobs.list()] == [job.id for job in reversed(jobs)]
+
+
+async def test_a_job_says_with_which_hyperparameters_it_trains(client):
+    stored = await upload(client)
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}}
+    job = await client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=stored.id, method=method)
+    assert job.method.supervised.hyperparameters.n_epochs == 5
+    assert job.method.supervised.hyperparameters.batch_size == 1
+
+
+async def test_an_outage_is_one_of_files_and_jobs_too(provider, client):
+    stored = await upload(client)
+    provider.change(outage="unavailable")
+    with pytest.raises(openai.InternalServerError):
+        await client.files.retrieve(stored.id)
+    with pytest.raises(openai.InternalServerError):
+        await client.fine_tuning.jobs.list()
+    provider.change(outage=None)
+    assert (await client.files.retrieve(stored.id)).id == stored.id

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_TRANSPORTS = ("httpx", "httpcore", "aiohttp")
 _RETRIED = {408, 409}
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -216,6 +217,13 @@ class Endpoint:
             raise self._api_error(error) from None
         except (ValueError, TypeError, AttributeError) as error:
             raise self.error(LMMalformedResponseError, f"an unreadable answer ({type(error).__name__})") from None
+        except Exception as error:
+            # In the middle of a stream, an SDK may let the errors of its transport through as they are.
+            if not type(error).__module__.startswith(_TRANSPORTS):
+                raise
+            if "Timeout" in type(error).__name__:
+                raise self.error(LMTimeoutError, f"nothing more within {self._timeout_seconds:g} s") from None
+            raise self.error(LMConnectionError, f"the stream broke off ({type(error).__name__})") from None
 
     def error(
         self, kind: type[LMError], detail: str, *, status: int | None = None, retry_after: float | None = None

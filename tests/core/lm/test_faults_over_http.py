@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from model_servers import lm_of
 
-from dspex_core import Evaluate, Example, Predict, Usage, using
+from dspex_core import LM, Evaluate, Example, Predict, Usage, using
 from dspex_core.errors import LMError, LMTimeoutError
 from dspex_core.lm import _retrying, broken_models
 from dspex_core.seam import LMRequest, Message, calling
@@ -21,6 +21,7 @@ def request(text="hello"):
 
 @pytest.fixture
 def short_waits(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-the-tests")
     monkeypatch.setattr(_retrying, "_wait", lambda _: 0.002)
 
 
@@ -38,7 +39,12 @@ async def streamed(lm, asked):
                 raise
 
 
-WAYS = {"chat": whole, "chat stream": streamed}
+WAYS = {"whole": whole, "streamed": streamed}
+APIS = {
+    "chat": lm_of,
+    "responses": lambda provider, **options: lm_of(provider, model_type="responses", **options),
+    "anthropic": lambda provider, **options: LM("anthropic/fake-learner", api_base=provider.root_url, **options),
+}
 
 
 async def asked_in_threads(lm, way, count):
@@ -67,13 +73,15 @@ def same_as_counted(usage, stats):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kinds", "rate"), [*((kind, 0.3) for kind in KINDS), (KINDS, 0.05), (KINDS, 0.3)])
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.usefixtures("short_waits")
 async def test_no_call_is_lost_to_a_fault_that_passes_and_usage_is_what_the_provider_counted(
-    start_provider, short_waits, way, kinds, rate
+    start_provider, api, way, kinds, rate
 ):
     provider = start_provider(fault_rate=rate, fault_kinds=kinds, retry_after_seconds=0.01, slow_seconds=5)
-    lm = lm_of(provider, cache=False, timeout_seconds=1, concurrency=32)
-    responses = await asked_in_threads(lm, WAYS[way], 240)
-    assert len(responses) == 240
+    lm = APIS[api](provider, cache=False, timeout_seconds=1, concurrency=32)
+    responses = await asked_in_threads(lm, WAYS[way], 120)
+    assert len(responses) == 120
     assert all(response.text for response in responses)
     assert same_as_counted(paid(responses), provider.stats())
     assert sum(provider.stats().faults.values()) > 0

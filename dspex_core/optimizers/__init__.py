@@ -12,7 +12,8 @@ from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
 from dspex_core.optimizers._plan import Plan, Range
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
-from dspex_core.optimizers._search import Candidate, CompileResult, Proposal, Search
+from dspex_core.optimizers._result import Candidate, CompileResult, Proposal
+from dspex_core.optimizers._search import Search
 from dspex_core.optimizers._simba import SIMBA
 from dspex_core.optimizers.gepa import GEPA
 from dspex_core.optimizers.mipro_v2 import MIPROv2

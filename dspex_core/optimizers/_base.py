@@ -15,7 +15,8 @@ from pydantic_core import PydanticSerializationError
 from dspex_core.errors import ConfigurationError, DatasetError, DSPExError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
 from dspex_core.optimizers._plan import Plan, planned
-from dspex_core.optimizers._search import CompileResult, P, Search
+from dspex_core.optimizers._result import CompileResult, P
+from dspex_core.optimizers._search import Search
 from dspex_core.record import require_inputs
 from dspex_core.seam import (
     ConfiguredLM,

@@ -9,7 +9,8 @@ from dspex_core.events import CandidateEvaluated
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._bootstrap_finetune import BootstrapFinetune
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
-from dspex_core.optimizers._search import Candidate, P, Search
+from dspex_core.optimizers._result import Candidate, P
+from dspex_core.optimizers._search import Search
 from dspex_core.optimizers._step_runtime import StepRuntime
 from dspex_core.seam import Dataset, Program, ProgramState
 

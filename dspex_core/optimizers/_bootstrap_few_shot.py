@@ -6,7 +6,8 @@ from pydantic import Field
 
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._labeled_few_shot import labeled_state
-from dspex_core.optimizers._search import P, Search
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search
 from dspex_core.seam import ProgramState, RowTrace, TraceRequest
 
 FEWEST_ROWS_A_REQUEST = 25

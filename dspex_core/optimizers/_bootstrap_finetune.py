@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field, field_serializer
 from dspex_core.adapters import Adapter
 from dspex_core.errors import ConfigurationError, DatasetError, FineTuningError
 from dspex_core.optimizers._base import Optimizer
-from dspex_core.optimizers._search import P, Search, all_of
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search, all_of
 from dspex_core.references import CodeReference, reference_to
 from dspex_core.seam import (
     FEWEST_EXAMPLES,

@@ -7,7 +7,8 @@ from pydantic import Field
 from dspex_core.errors import AdapterParseError
 from dspex_core.modules import Predict
 from dspex_core.optimizers._base import LMOption, Optimizer
-from dspex_core.optimizers._search import P, Proposal, Search, all_of
+from dspex_core.optimizers._result import P, Proposal
+from dspex_core.optimizers._search import Search, all_of
 from dspex_core.optimizers._words import plain_text, program_in_words, rows_in_words, with_instructions
 from dspex_core.seam import Dataset, ProgramState
 from dspex_core.signature import InputField, OutputField, Signature

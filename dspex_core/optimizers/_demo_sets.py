@@ -2,7 +2,8 @@ import random
 
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._labeled_few_shot import labeled_state
-from dspex_core.optimizers._search import P, Proposal, Search
+from dspex_core.optimizers._result import P, Proposal
+from dspex_core.optimizers._search import Search
 
 NO_DEMOS = -3
 LABELED = -2

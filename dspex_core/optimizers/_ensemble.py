@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.errors import ConfigurationError
 from dspex_core.modules import EnsembledProgram, Module
-from dspex_core.optimizers._search import CompileResult
+from dspex_core.optimizers._result import CompileResult
 from dspex_core.usage import Usage
 
 

@@ -7,7 +7,8 @@ from pydantic import Field
 from dspex_core.errors import AdapterParseError, ConfigurationError, DatasetError, LMContextLengthError
 from dspex_core.modules import ChainOfThought
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
-from dspex_core.optimizers._search import P, Proposal, Search, all_of
+from dspex_core.optimizers._result import P, Proposal
+from dspex_core.optimizers._search import Search, all_of
 from dspex_core.optimizers._words import program_in_words, rows_in_words, with_instructions
 from dspex_core.seam import Dataset, Program, ProgramState
 from dspex_core.signature import InputField, OutputField, Signature

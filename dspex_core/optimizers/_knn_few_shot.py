@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, UnknownNameError
 from dspex_core.modules import KNNFewShotProgram, Module, NearestDemos
-from dspex_core.optimizers._search import Candidate, CompileResult
+from dspex_core.optimizers._result import Candidate, CompileResult
 from dspex_core.record import Example, require_inputs
 from dspex_core.references import CodeReference, import_code
 from dspex_core.seam import Retriever, current_runtime

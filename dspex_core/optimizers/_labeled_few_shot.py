@@ -5,7 +5,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from dspex_core.optimizers._base import Optimizer
-from dspex_core.optimizers._search import P, Search
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search
 from dspex_core.seam import ProgramState
 
 

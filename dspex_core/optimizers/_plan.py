@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from dspex_core.errors import DSPExError
 from dspex_core.optimizers._prompt_sizes import PromptSizes
 from dspex_core.optimizers._rehearsal import Rehearsal, Scenario, rehearsing
-from dspex_core.optimizers._search import P, Search
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search
 from dspex_core.seam import ConfiguredLM, LMConfig, Program, Runtime
 
 N = TypeVar("N", int, float)

@@ -5,7 +5,8 @@ from pydantic import Field
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._demo_sets import NO_DEMOS, demo_set
-from dspex_core.optimizers._search import P, Search, all_of
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search, all_of
 from dspex_core.seam import Dataset, ProgramState
 
 PHASE = "evaluating sets of demos"

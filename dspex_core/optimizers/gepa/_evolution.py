@@ -3,7 +3,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from dspex_core.optimizers._search import Candidate, P, Proposal, Search, all_of
+from dspex_core.optimizers._result import Candidate, P, Proposal
+from dspex_core.optimizers._search import Search, all_of
 from dspex_core.optimizers.gepa._acceptance import Acceptance
 from dspex_core.optimizers.gepa._budget import Budget
 from dspex_core.optimizers.gepa._candidate_selector import CandidateSelector

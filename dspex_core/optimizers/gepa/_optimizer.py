@@ -5,7 +5,8 @@ from pydantic import Field, model_validator
 
 from dspex_core.errors import ConfigurationError, DatasetError
 from dspex_core.optimizers._base import LMOption, Optimizer
-from dspex_core.optimizers._search import P, Search
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search
 from dspex_core.optimizers.gepa._acceptance import StrictImprovement
 from dspex_core.optimizers.gepa._budget import Auto, Budget, auto_metric_calls
 from dspex_core.optimizers.gepa._candidate_selector import CurrentBestSelector, ParetoSelector

@@ -2,7 +2,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dspex_core.optimizers._search import Candidate
+from dspex_core.optimizers._result import Candidate
 from dspex_core.seam import ProgramState
 
 

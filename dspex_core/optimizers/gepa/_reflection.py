@@ -6,7 +6,8 @@ from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import AdapterParseError
 from dspex_core.modules import Predict
-from dspex_core.optimizers._search import P, Search
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search
 from dspex_core.record import Example
 from dspex_core.seam import LMConfig, RowTrace
 from dspex_core.signature import InputField, OutputField, Signature

@@ -1,5 +1,6 @@
 from dspex_core.errors import AdapterParseError
-from dspex_core.optimizers._search import P, Search, all_of
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search, all_of
 from dspex_core.optimizers.mipro_v2._prompts import DescribeRows, SumUpObservations, asking, shown
 from dspex_core.seam import LMConfig
 

@@ -5,7 +5,8 @@ from itertools import islice
 from typing import Any
 
 from dspex_core.errors import AdapterParseError
-from dspex_core.optimizers._search import P, Search, all_of
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search, all_of
 from dspex_core.optimizers.mipro_v2._prompts import (
     TIPS,
     DescribeProgram,

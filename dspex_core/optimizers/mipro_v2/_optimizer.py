@@ -8,7 +8,8 @@ from dspex_core.errors import ConfigurationError, DatasetError
 from dspex_core.optimizers._base import LMOption, Optimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._demo_sets import NO_DEMOS, demo_set
-from dspex_core.optimizers._search import P, Search, all_of, both
+from dspex_core.optimizers._result import P
+from dspex_core.optimizers._search import Search, all_of, both
 from dspex_core.optimizers.mipro_v2._combinations import Combinations
 from dspex_core.optimizers.mipro_v2._data_summary import summary_of_data
 from dspex_core.optimizers.mipro_v2._instructions import EXAMPLES_SHOWN, Proposer

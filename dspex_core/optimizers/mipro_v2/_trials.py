@@ -1,7 +1,8 @@
 import random
 from dataclasses import dataclass, field
 
-from dspex_core.optimizers._search import Candidate, P, Proposal, Search
+from dspex_core.optimizers._result import Candidate, P, Proposal
+from dspex_core.optimizers._search import Search
 from dspex_core.optimizers.mipro_v2._combinations import Choices, Combinations
 from dspex_core.optimizers.mipro_v2._schedule import Schedule
 from dspex_core.seam import ProgramState, Trial

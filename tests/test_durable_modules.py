@@ -21,13 +21,13 @@ async def kinds_of(client, run_id):
 async def test_a_plain_forward_runs_durably_as_one_activity(platform, client):
     import shop_app
 
-    inputs = {"text": "the courier lost my parcel"}
-    prediction = await client.run_program(shop_app.PlainRouter(), inputs=inputs, lm=platform.lm(), id="plain")
+    inputs = {"text": "the courier lost the parcel that only this test speaks of"}
+    prediction = await client.run_program(shop_app.PlainRouter(), inputs=inputs, lm=platform.lm(), id="plain-forward")
     with using(lm=platform.lm()):
         here = await shop_app.PlainRouter()(**inputs)
     assert prediction.topic == here.topic
     assert prediction.usage.lm_calls == 2
-    assert await kinds_of(client, "plain") == ["run_program"]
+    assert await kinds_of(client, "plain-forward") == ["run_program"]
 
 
 @pytest.mark.parametrize("kind", [BestOfN, Refine])

@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
@@ -131,9 +132,11 @@ async def score_rows(
 
     def hire() -> None:
         if len(workers) < (1 + _WAITING_PER_WORKING) * concurrency:
-            workers.append(group.create_task(work()))
+            # Hired from within a row that waits, whose meters and traces are not to see the rows of another.
+            workers.append(group.create_task(work(), context=outside.copy()))
 
     with calling():
+        outside = contextvars.copy_context()
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(work()) for _ in range(concurrency)]
     if defect:

@@ -75,7 +75,8 @@ class TwoStepAdapter(Adapter):
             return await generate(dataclasses.replace(exchange, lm=self.config.extraction_lm))
 
         instructions = self._chat.prefix(extraction, extraction.instructions, ())
-        return await self._chat.ask(extraction, instructions, {_TEXT: said.text}, extract)
+        (given,) = extraction.input_fields
+        return await self._chat.ask(extraction, instructions, {given: said.text}, extract)
 
 
 def _listing(layout: Layout) -> str:
@@ -86,6 +87,9 @@ def _listing(layout: Layout) -> str:
 def _extraction_of(signature: type[Signature]) -> type[Signature]:
     """What the second model is asked: the outputs, from a text."""
     outputs = {name: (field.annotation, field) for name, field in signature.output_fields.items()}
+    given = _TEXT
+    while given in outputs:
+        given = f"given_{given}"
     instructions = (
         "The text answers this task:\n\n"
         f"{signature.instructions}\n\n"
@@ -95,5 +99,5 @@ def _extraction_of(signature: type[Signature]) -> type[Signature]:
         signature.__name__,
         __base__=Signature,
         __doc__=instructions,
-        **cast("Any", {_TEXT: (str, InputField(desc="the answer to read")), **outputs}),
+        **cast("Any", {given: (str, InputField(desc="the answer to read")), **outputs}),
     )

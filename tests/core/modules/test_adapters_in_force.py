@@ -173,6 +173,12 @@ async def test_the_two_step_adapter_lets_one_model_think_and_another_extract(sta
     assert "text: I was charged twice" in asked[-1]["content"]
 
 
+async def test_the_two_step_adapter_extracts_an_output_of_any_name(start_model):
+    model = start_model(lambda messages: written(text="done") if "[[ ##" in messages[0]["content"] else "It is done.")
+    with using(lm=lm_of(model), adapter=TwoStepAdapter(LMConfig(model="openai/reader", api_base=model.base_url))):
+        assert (await Predict("question -> text")(question="Well?")).text == "done"
+
+
 async def test_tools_go_through_the_providers_function_calling_where_that_is_wanted(start_provider):
     call = {"name": "capital", "arguments": {"country": "France"}}
     provider = start_provider(script=[{"when": "capital of France", "tool_calls": [call]}])

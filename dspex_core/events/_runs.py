@@ -1,0 +1,89 @@
+from typing import Literal
+
+from dspex_core.events._base import EventModel
+from dspex_core.usage import Usage
+
+
+class OptimizerStarted(EventModel):
+    """A compile began."""
+
+    type: Literal["optimizer_started"] = "optimizer_started"
+    optimizer: str
+
+
+class PhaseStarted(EventModel):
+    """The optimizer turned to its next task.
+
+    Attributes:
+        phase: What it does now, in a few words; one of few in a run.
+        detail: More about it, for a person.
+        rows: Rows this phase goes through, if that is known.
+    """
+
+    type: Literal["phase_started"] = "phase_started"
+    phase: str
+    detail: str = ""
+    rows: int | None = None
+
+
+class RowsEvaluated(EventModel):
+    """Some more rows of the phase are done.
+
+    Attributes:
+        rows: Rows done so far in this phase.
+        score: Mean score of those rows in percent, or None where rows are not scored.
+        usage: What this phase took so far.
+    """
+
+    type: Literal["rows_evaluated"] = "rows_evaluated"
+    rows: int
+    score: float | None = None
+    usage: Usage = Usage()
+
+
+class CandidateEvaluated(EventModel):
+    """A candidate got its score.
+
+    Attributes:
+        index: 0 for the program as it was given.
+        label: How the candidate came to be.
+        score: Percent on the validation set.
+        failed: Rows on which the program failed.
+        parent: Index of the candidate that it was made from, if it was made from one.
+        merged_with: Index of a second one that it was made from, if there is one.
+        rows: Rows it was scored on, where that is not all of them.
+    """
+
+    type: Literal["candidate_evaluated"] = "candidate_evaluated"
+    index: int
+    label: str
+    score: float
+    failed: int = 0
+    parent: int | None = None
+    merged_with: int | None = None
+    rows: int | None = None
+
+
+class UsageAdded(EventModel):
+    """A phase ended; this is what it took in all."""
+
+    type: Literal["usage_added"] = "usage_added"
+    usage: Usage
+
+
+class RunHeldUp(EventModel):
+    """Something keeps a durable run from going on; it is tried again until it works.
+
+    Attributes:
+        reason: What it is.
+    """
+
+    type: Literal["run_held_up"] = "run_held_up"
+    reason: str
+
+
+class OptimizerFinished(EventModel):
+    """A compile ended with a result."""
+
+    type: Literal["optimizer_finished"] = "optimizer_finished"
+    score: float | None = None

@@ -30,6 +30,8 @@ from dspex_core.events._lm import (
 )
 from dspex_core.events._runs import (
     CandidateEvaluated,
+    CandidateProposed,
+    OptimizationStep,
     OptimizerFinished,
     OptimizerStarted,
     PhaseStarted,
@@ -46,6 +48,7 @@ __all__ = [
     "AdapterFellBack",
     "BreakerChanged",
     "CandidateEvaluated",
+    "CandidateProposed",
     "Event",
     "EventsLost",
     "LMEnd",
@@ -53,6 +56,7 @@ __all__ = [
     "LMStart",
     "ModuleEnd",
     "ModuleStart",
+    "OptimizationStep",
     "OptimizerFinished",
     "OptimizerStarted",
     "ParametersRefused",

@@ -1,4 +1,4 @@
-from typing import Literal
+from typing import Any, Literal
 
 from dspex_core.events._base import EventModel
 from dspex_core.usage import Usage
@@ -41,6 +41,27 @@ class RowsEvaluated(EventModel):
     usage: Usage = Usage()
 
 
+class CandidateProposed(EventModel):
+    """A candidate is about to be scored.
+
+    Attributes:
+        index: Its number, which `candidate_evaluated` has, too; 0 for the program as it was given.
+        label: How it came to be.
+        state: Its instructions and demos by predictor, as JSON that `ProgramState.model_validate` reads.
+        parent: Index of the candidate that it was made from, if it was made from one.
+        merged_with: Index of a second one that it was made from, if there is one.
+        rows: Rows it is to be scored on, where that is not all of them.
+    """
+
+    type: Literal["candidate_proposed"] = "candidate_proposed"
+    index: int
+    label: str
+    state: dict[str, Any]
+    parent: int | None = None
+    merged_with: int | None = None
+    rows: int | None = None
+
+
 class CandidateEvaluated(EventModel):
     """A candidate got its score.
 
@@ -62,6 +83,23 @@ class CandidateEvaluated(EventModel):
     parent: int | None = None
     merged_with: int | None = None
     rows: int | None = None
+
+
+class OptimizationStep(EventModel):
+    """Candidates that were scored side by side all have their scores: a step of the search is done.
+
+    Attributes:
+        step: Its number in the search, from 1 on; the program as it was given is the first.
+        candidates: Indices of the candidates.
+        best: Index of the one that scored best, the later one of equals.
+        score: Its score in percent.
+    """
+
+    type: Literal["optimization_step"] = "optimization_step"
+    step: int
+    candidates: tuple[int, ...]
+    best: int
+    score: float
 
 
 class UsageAdded(EventModel):

@@ -22,6 +22,8 @@ from dspex_core.events._lm import (
 )
 from dspex_core.events._runs import (
     CandidateEvaluated,
+    CandidateProposed,
+    OptimizationStep,
     OptimizerFinished,
     OptimizerStarted,
     PhaseStarted,
@@ -42,7 +44,9 @@ Event = Annotated[
     OptimizerStarted
     | PhaseStarted
     | RowsEvaluated
+    | CandidateProposed
     | CandidateEvaluated
+    | OptimizationStep
     | UsageAdded
     | RunHeldUp
     | AdapterFellBack

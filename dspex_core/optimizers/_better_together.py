@@ -1,21 +1,22 @@
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from dspex_core.errors import ConfigurationError, UnknownNameError
-from dspex_core.events import CandidateEvaluated
+from dspex_core.events import CandidateEvaluated, CandidateProposed, OptimizationStep
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._bootstrap_finetune import BootstrapFinetune
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._result import Candidate, P
 from dspex_core.optimizers._search import Search
-from dspex_core.optimizers._step_runtime import StepRuntime
+from dspex_core.optimizers._step_runtime import CandidateEvent, StepRuntime
 from dspex_core.seam import Dataset, Program, ProgramState
 
 ARROW = "->"
-_Numbered = TypeVar("_Numbered", Candidate, CandidateEvaluated)
+_Numbered = TypeVar("_Numbered", bound=Candidate | CandidateEvaluated | CandidateProposed)
 
 
 def _defaults() -> dict[str, Optimizer]:
@@ -142,16 +143,19 @@ class BetterTogether(Optimizer):
         order: tuple[int, ...],
     ) -> ProgramState:
         """What one step finds, going on from a state; its candidates are entered after those of the steps before."""
-        first = len(search.candidates)
+        place = _Place(len(search.candidates), current, search.steps, so_far)
         trainset, valset = optimizer.divided(search.trainset, search.valset)
 
         def renamed(candidate: _Numbered) -> _Numbered | None:
-            if search.valset is None:
-                return None
             some = None if step.val_rows == search.val_rows else len(step.val_rows)
-            return _renumbered(candidate, first, current, label=so_far, rows=some)
+            return None if search.valset is None else place.candidate(candidate, rows=some)
 
-        runtime = StepRuntime(search.runtime, trainset, order if trainset is search.trainset else None, renamed)
+        def retold(event: CandidateEvent) -> CandidateEvent | None:
+            if not isinstance(event, OptimizationStep):
+                return renamed(event)
+            return None if search.valset is None else place.step(event)
+
+        runtime = StepRuntime(search.runtime, trainset, order if trainset is search.trainset else None, retold)
         step = Search(
             runtime.as_runtime(),
             student=search.student.with_state(state),
@@ -195,27 +199,52 @@ def _optimizer(name: str, given: Any) -> Any:
     )
 
 
-def _renumbered(candidate: _Numbered, first: int, current: int, *, label: str, rows: int | None) -> _Numbered | None:
-    """A step's candidate as one of the whole compile; None for the one it began with, which is there already.
+@dataclass(frozen=True)
+class _Place:
+    """Where a step stands in the whole compile.
 
-    Args:
-        candidate: Numbered from 0 on, which is what the step began with.
-        first: Number of the step's first new candidate in the whole.
+    Attributes:
+        first: Number in the whole of the step's first new candidate.
         current: Number in the whole of what the step began with.
-        label: What the step is, to be told before how the candidate came to be.
-        rows: Rows that "all" means to the step, where it does not score on all.
+        steps: Steps of the search before it.
+        label: What the step is, to be told before how a candidate came to be.
     """
-    if candidate.index == 0:
-        return None
 
-    def number(index: int | None) -> int | None:
-        return index if index is None else current if index == 0 else first + index - 1
+    first: int
+    current: int
+    steps: int
+    label: str
 
-    change: dict[str, Any] = {
-        "index": number(candidate.index),
-        "label": f"{label}: {candidate.label}",
-        "parent": number(candidate.parent),
-        "merged_with": number(candidate.merged_with),
-        "rows": rows if candidate.rows is None else candidate.rows,
-    }
-    return candidate.model_copy(update=change)
+    def number(self, index: int) -> int:
+        """The whole's number of a candidate, of which the step's own is 0 for what it began with."""
+        return self.current if index == 0 else self.first + index - 1
+
+    def candidate(self, candidate: _Numbered, *, rows: int | None) -> _Numbered | None:
+        """A step's candidate as one of the whole; None for the one it began with, which is there already.
+
+        Args:
+            candidate: As the step has it.
+            rows: Rows that "all" means to the step, where it does not score on all.
+        """
+        if candidate.index == 0:
+            return None
+        parent, other = candidate.parent, candidate.merged_with
+        change: dict[str, Any] = {
+            "index": self.number(candidate.index),
+            "label": f"{self.label}: {candidate.label}",
+            "parent": None if parent is None else self.number(parent),
+            "merged_with": None if other is None else self.number(other),
+            "rows": rows if candidate.rows is None else candidate.rows,
+        }
+        return candidate.model_copy(update=change)
+
+    def step(self, event: OptimizationStep) -> OptimizationStep | None:
+        """The same of a step's event; the one about what it began with is not told again."""
+        if event.candidates == (0,):
+            return None
+        change: dict[str, Any] = {
+            "step": self.steps + event.step - 1,
+            "candidates": tuple(self.number(index) for index in event.candidates),
+            "best": self.number(event.best),
+        }
+        return event.model_copy(update=change)

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import EvaluationError
-from dspex_core.events import CandidateEvaluated, PhaseStarted, UsageAdded
+from dspex_core.events import CandidateEvaluated, CandidateProposed, OptimizationStep, PhaseStarted, UsageAdded
 from dspex_core.modules import Module
 from dspex_core.optimizers._once import Once
 from dspex_core.optimizers._rehearsal import current_rehearsal
@@ -26,6 +26,7 @@ from dspex_core.seam import (
     TraceResult,
     metered,
     percent,
+    plain,
     rolled_out,
     scoped_runtime,
 )
@@ -70,6 +71,7 @@ class Search(Generic[P]):
         candidates: What was scored so far, in order.
         usage: What everything took so far.
         metric_calls: Rows that a program was run and scored on so far.
+        steps: How often candidates were scored so far, whether one or several side by side.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Search(Generic[P]):
         self.candidates: list[Candidate] = []
         self.usage = Usage()
         self.metric_calls = 0
+        self.steps = 0
         self._asked = 0
         self._done: dict[int, Candidate] = {}
         self._evaluating = 0
@@ -127,15 +130,17 @@ class Search(Generic[P]):
             return []
         rows = sum(len(self.val_rows if proposal.rows is None else proposal.rows) for proposal in proposals)
         self.runtime.emit(PhaseStarted(phase=phase, detail=detail, rows=rows))
-        first = self._asked
+        numbered = list(enumerate(proposals, start=self._asked))
         self._asked += len(proposals)
+        for index, proposal in numbered:
+            self._propose(index, proposal)
         self._evaluating += 1
         try:
-            numbered = enumerate(proposals, start=first)
             found = await all_of([self._evaluate(index, p, dataset, metric) for index, p in numbered])
         finally:
             self._evaluating -= 1
             self._book_evaluations()
+        self._step(found)
         return found
 
     def scores(self, state: ProgramState) -> tuple[float, ...]:
@@ -232,6 +237,7 @@ class Search(Generic[P]):
         """Take over what another search took, and its candidates, numbered to follow this one's."""
         self.usage += other.usage
         self.metric_calls += other.metric_calls
+        self.steps += other.steps - 1  # the first was about what it began with
         if self.valset is not None:
             self.candidates += candidates
             self._asked += len(candidates)
@@ -278,13 +284,35 @@ class Search(Generic[P]):
             failed=sum(row.failed for row in scored),
             parent=proposal.parent,
             merged_with=proposal.merged_with,
-            rows=None if set(rows) >= set(self.val_rows) else len(rows),
+            rows=self._told_rows(rows),
             usage=usage,
         )
         self._done[index] = candidate
         while (following := self._done.pop(len(self.candidates), None)) is not None:
             self._enter(following)
         return candidate
+
+    def _told_rows(self, rows: Sequence[int]) -> int | None:
+        """How many rows a candidate is scored on, where that is not all."""
+        return None if set(rows) >= set(self.val_rows) else len(rows)
+
+    def _propose(self, index: int, proposal: Proposal) -> None:
+        self.runtime.emit(
+            CandidateProposed(
+                index=index,
+                label=proposal.label,
+                state=plain(proposal.state),
+                parent=proposal.parent,
+                merged_with=proposal.merged_with,
+                rows=None if proposal.rows is None else self._told_rows(proposal.rows),
+            )
+        )
+
+    def _step(self, found: Sequence[Candidate]) -> None:
+        self.steps += 1
+        best = max(found, key=lambda candidate: (candidate.score, candidate.index))
+        indices = tuple(candidate.index for candidate in found)
+        self.runtime.emit(OptimizationStep(step=self.steps, candidates=indices, best=best.index, score=best.score))
 
     def _enter(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)

@@ -1,9 +1,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from dspex_core.events import CandidateEvaluated, Event
+from dspex_core.events import CandidateEvaluated, CandidateProposed, Event, OptimizationStep
 from dspex_core.record import Example
 from dspex_core.seam import Dataset, Program, Runtime, TraceRequest, TraceResult
+
+CandidateEvent = CandidateProposed | CandidateEvaluated | OptimizationStep
+"""What names candidates by their numbers."""
 
 
 class StepRuntime:
@@ -21,7 +24,7 @@ class StepRuntime:
         runtime: Runtime,
         dataset: Dataset,
         order: Sequence[int] | None,
-        renamed: Callable[[CandidateEvaluated], CandidateEvaluated | None],
+        renamed: Callable[[CandidateEvent], CandidateEvent | None],
     ) -> None:
         self._runtime = runtime
         self._dataset = dataset
@@ -54,7 +57,7 @@ class StepRuntime:
 
     def emit(self, event: Event) -> None:
         """Tell whoever watches."""
-        told = self._renamed(event) if isinstance(event, CandidateEvaluated) else event
+        told = self._renamed(event) if isinstance(event, CandidateEvent) else event
         if told is not None:
             self._runtime.emit(told)
 

@@ -5,6 +5,7 @@ from dspex_core import LM, events, using
 from dspex_core.errors import ConfigurationError, DatasetError, UnknownNameError
 from dspex_core.optimizers import BetterTogether, BootstrapFewShot, BootstrapFinetune, LabeledFewShot, Optimizer
 from dspex_core.progress import Progress
+from dspex_core.seam import ProgramState
 from dspex_core.testing import conformance_program, conformance_rows
 
 TRAIN, VAL = conformance_rows(40), conformance_rows(20, start=40)
@@ -64,6 +65,22 @@ async def test_what_is_told_on_the_way_is_what_is_in_the_result(provider):
     told = [(each.index, each.label, each.score, each.parent) for each in progress.candidates]
     assert told == [(each.index, each.label, each.score, each.parent) for each in result.candidates]
     assert progress.usage == result.usage
+
+
+async def test_proposals_and_steps_are_told_under_the_numbers_of_the_whole(provider):
+    with events.subscribe(types={"candidate_proposed", "optimization_step"}) as stream:
+        result = await compiled(provider)
+        stream.close()
+        told = [event async for event in stream]
+    proposed = [event for event in told if event.type == "candidate_proposed"]
+    assert [(each.index, each.label, each.parent) for each in proposed] == [
+        (each.index, each.label, each.parent) for each in result.candidates
+    ]
+    assert [ProgramState.model_validate(each.state) for each in proposed] == [each.state for each in result.candidates]
+    steps = [event for event in told if event.type == "optimization_step"]
+    assert [step.step for step in steps] == list(range(1, len(steps) + 1))
+    assert [index for step in steps for index in step.candidates] == [each.index for each in result.candidates]
+    assert all(step.score == result.candidates[step.best].score for step in steps)
 
 
 async def test_no_row_is_scored_twice_for_one_state(provider):

@@ -321,8 +321,9 @@ async def test_the_result_tells_score_baseline_candidates_and_usage(start_model)
     assert result.usage.lm_calls == len(model.bodies)
     kinds = [event.type async for event in stream if event.type != "phase_started"]
     assert [kind for kind in kinds if kind != "rows_evaluated"] == [
-        "optimizer_started", "candidate_evaluated", "usage_added", "usage_added",
-        "candidate_evaluated", "usage_added", "optimizer_finished",
+        "optimizer_started", "candidate_proposed", "candidate_evaluated", "usage_added", "optimization_step",
+        "usage_added", "candidate_proposed", "candidate_evaluated", "usage_added", "optimization_step",
+        "optimizer_finished",
     ]  # fmt: skip
     assert kinds.count("rows_evaluated") == 8
 

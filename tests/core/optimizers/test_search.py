@@ -10,6 +10,7 @@ from dspex_core.errors import EvaluationError, MetricError
 from dspex_core.optimizers import Proposal, Search
 from dspex_core.progress import Progress
 from dspex_core.runtime import InProcessRuntime
+from dspex_core.seam import ProgramState
 
 ROWS = [Example(text=f"text{n}", team=f"team{n}").with_inputs("text") for n in range(8)]
 STUDENT = Predict("text -> team")
@@ -66,6 +67,27 @@ async def test_candidates_are_numbered_as_they_were_asked_for_whichever_is_done_
     assert (slow.index, fast[0].index) == (0, 1)
     assert [candidate.label for candidate in search.candidates] == ["slow", "fast"]
     assert [event.index async for event in stream if event.type == "candidate_evaluated"] == [0, 1]
+
+
+async def test_a_proposal_is_told_with_its_state_before_its_score_and_the_step_after_all_scores(start_model):
+    search = search_of(start_model(told))
+    with events.subscribe(types={"candidate_proposed", "candidate_evaluated", "optimization_step"}) as stream:
+        await search.evaluate(knowing(0), "first")
+        found = await search.evaluate_all(
+            [Proposal(knowing(8), "all", parent=0), Proposal(knowing(1), "few", parent=0, rows=(0, 1))], phase="x"
+        )
+    happened = [event async for event in stream]
+    assert [event.type for event in happened[3:]] == [
+        "candidate_proposed", "candidate_proposed", "candidate_evaluated", "candidate_evaluated", "optimization_step",
+    ]  # fmt: skip
+    all_rows, few_rows = happened[3:5]
+    assert ProgramState.model_validate(all_rows.state) == knowing(8)
+    assert (all_rows.index, all_rows.label, all_rows.parent, all_rows.rows) == (1, "all", 0, None)
+    assert (few_rows.index, few_rows.rows) == (2, 2)
+    first, second = happened[2], happened[-1]
+    best = max(found, key=lambda candidate: candidate.score)
+    assert (first.step, first.candidates, second.step, second.candidates) == (1, (0,), 2, (1, 2))
+    assert (second.best, second.score) == (best.index, best.score)
 
 
 async def test_rows_and_usage_of_evaluations_side_by_side_add_up(start_model):

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,13 @@ def module_names():
 MODULES = module_names()
 
 
+@cache
 def imported_by(name):
     """Full names of all that a module imports, wherever in the file; of ours, down to the module or the name."""
+    return tuple(imports_in(name))
+
+
+def imports_in(name):
     path = MODULES[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -4,12 +4,12 @@ import importlib
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import dspex_core
-from benchmarks._dspy_environment import dspy_python
 from dspex_core import optimizers
 
 PAGE = Path(__file__).parents[1] / "docs/from-dspy.md"
@@ -81,7 +81,7 @@ def test_nothing_that_is_here_is_said_to_be_missing():
 @pytest.mark.slow
 def test_the_names_are_those_that_dspy_has():
     finished = subprocess.run(
-        [dspy_python(print), "-c", LOOK],
+        [sys.executable, "-c", LOOK],
         input=json.dumps(NAMES),
         capture_output=True,
         text=True,

@@ -231,6 +231,7 @@ JUNK = st.text() | st.sampled_from(
 WHOLE = st.fixed_dictionaries(dict.fromkeys(Everything.output_fields, JUNK)).map(lambda values: written(**values))
 
 
+@pytest.mark.slow
 @given(WHOLE | st.lists(JUNK).map("".join))
 def test_any_text_is_outputs_or_a_parse_error(answer):
     try:

@@ -180,6 +180,7 @@ def refusing_first(model, retry_after):
     return answer
 
 
+@pytest.mark.slow
 async def test_while_a_row_waits_to_be_tried_again_the_next_ones_are_worked_on(start_model):
     model = []
     model.append(start_model(refusing_first(model, 0.2)))

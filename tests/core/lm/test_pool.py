@@ -147,6 +147,7 @@ async def test_while_the_provider_is_left_alone_calls_fail_at_once_and_say_for_h
     assert (caught.value.provider, caught.value.model, caught.value.retryable) == ("openai", "m", True)
 
 
+@pytest.mark.slow
 async def test_a_call_that_waits_is_the_only_probe_and_the_others_go_on_when_it_is_answered():
     shared, sent, answer = pool(), [], asyncio.Event()
 

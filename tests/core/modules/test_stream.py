@@ -98,6 +98,7 @@ async def test_cancelling_the_reader_closes_the_connection_too(start_provider):
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_slow_reader_slows_the_reading(start_provider):
     provider = start_provider(script=scripted(answer="word " * 400_000), chunk_characters=2000)
     with using(lm=lm_of(provider)):
@@ -165,6 +166,7 @@ async def test_a_call_that_cannot_be_made_raises_as_without_streaming(start_mode
         await read(Predict(SIGNATURE).stream(question="sky?"))
 
 
+@pytest.mark.slow
 async def test_a_fault_before_the_first_piece_is_tried_again(start_provider):
     provider = start_provider(
         script=scripted(answer="blue"), fault_rate=0.5, fault_kinds="500", seed=3, retry_after_seconds=0

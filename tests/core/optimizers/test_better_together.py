@@ -114,6 +114,7 @@ async def test_rows_come_back_under_the_numbers_that_a_step_knows_them_by(provid
     await compiled(provider, strategy="t", t=Tracing())
 
 
+@pytest.mark.slow
 async def test_a_seed_gives_one_result(provider):
     first, second = [await compiled(provider, seed=3) for _ in range(2)]
     assert first.candidates == second.candidates
@@ -154,6 +155,7 @@ def test_optimizers_may_be_named_and_written_down():
     assert BetterTogether(w=BootstrapFinetune(trainer="json:dumps")).imported_paths() == ("json:dumps",)
 
 
+@pytest.mark.slow
 async def test_a_job_is_submitted_for_every_step_that_trains_and_no_other(provider):
     await compiled(provider, strategy="w -> p -> w")
     async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="key") as client:

@@ -350,6 +350,7 @@ async def test_a_second_compile_makes_no_call(start_model):
     assert (second.usage.lm_calls, second.usage.cached_calls) == (0, first.usage.lm_calls)
 
 
+@pytest.mark.slow
 async def test_after_an_outage_a_compile_goes_on_from_what_was_answered(start_model, monkeypatch):
     monkeypatch.setattr(_retrying, "_wait", lambda _: 0.001)
     up = []

@@ -64,6 +64,7 @@ async def test_a_second_compile_submits_nothing_and_finds_the_same(provider):
     assert len(await jobs_at(provider)) == 1
 
 
+@pytest.mark.slow
 async def test_one_job_trains_a_model_for_all_predictors_or_one_for_each(provider):
     together = await compiled(provider, Relay(), metric=None, valset=None)
     assert len({p.lm for p in together.program.get_state().predictors.values()}) == 1
@@ -85,6 +86,7 @@ async def test_each_model_that_predictors_have_gets_a_job_of_its_own(provider):
     assert tuned == {"gist": "small", "topic": "fake"}
 
 
+@pytest.mark.slow
 async def test_demos_stay_or_go_in_the_examples_as_in_the_program(provider):
     program = conformance_program()
     demo = {"text": "my zebra broke", "topic": "bug"}
@@ -121,6 +123,7 @@ async def test_the_job_and_its_status_are_told(start_provider):
     ]
 
 
+@pytest.mark.slow
 async def test_an_outage_while_the_job_runs_changes_nothing(start_provider):
     provider = start_provider(fine_tuning_polls=3)
     with events.subscribe(types={"phase_started"}) as stream:
@@ -155,6 +158,7 @@ async def test_a_cancelled_compile_cancels_its_job_if_asked_to(start_provider, c
     assert (job.status == "cancelled") == cancel_jobs
 
 
+@pytest.mark.slow
 async def test_a_job_that_fails_says_why_and_the_next_compile_submits_another(provider):
     work = asyncio.create_task(compiled(provider, poll_seconds=60))
     while not (jobs := await jobs_at(provider)):

@@ -109,6 +109,7 @@ async def test_a_program_that_is_perfect_costs_its_validation_and_nothing_more(s
     assert len(model.bodies) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel_proposals", [1, 3, 8])
 @pytest.mark.parametrize("model", [learning, dull])
 async def test_the_budget_is_spent_and_never_overshot(start_model, model, parallel_proposals):

@@ -41,6 +41,7 @@ async def test_nothing_is_run_without_a_validation_set(provider):
     assert (result.score, result.baseline_score, result.candidates) == (None, None, ())
 
 
+@pytest.mark.slow
 async def test_with_a_validation_set_the_better_of_before_and_after_wins(provider):
     with using(lm=lm_of(provider)):
         result = await LabeledFewShot(k=40, metric="exact_match").compile(

@@ -88,6 +88,7 @@ async def test_an_instruction_that_helps_is_proposed_found_and_kept(start_model)
     assert [candidate.index for candidate in result.candidates] == list(range(5))
 
 
+@pytest.mark.slow
 async def test_a_run_makes_the_calls_that_its_plan_says(start_model):
     model = start_model(heeding)
     result = await compiled(
@@ -118,6 +119,7 @@ async def test_a_full_evaluation_follows_every_few_trials_and_the_last_one(start
             assert (tried.rows, tried.state) == (4, candidate.state)
 
 
+@pytest.mark.slow
 async def test_auto_scores_on_a_seeded_draw_of_the_validation_rows(start_model):
     def texts(model):
         asked_of_program = [messages for messages in model.conversations if asks_for(messages) is None]
@@ -242,6 +244,7 @@ async def test_each_predictor_of_a_program_gets_instructions_and_demos_of_its_ow
     assert len({candidate.label for candidate in result.candidates}) > 3
 
 
+@pytest.mark.slow
 async def test_over_http_a_seed_gives_one_better_program_at_any_concurrency():
     trainset, valset = conformance_rows(40), conformance_rows(60, start=40)
     found = []

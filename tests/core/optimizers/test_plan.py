@@ -35,6 +35,7 @@ def within(real, planned):
     return planned.low <= real <= planned.high or abs(planned.expected - real) <= CLOSE * real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 async def test_a_run_takes_what_was_planned_for_it_and_the_plan_itself_no_request(name, provider):
     optimizer = OPTIMIZERS[name](metric="exact_match", **SMALL.get(name, {}))

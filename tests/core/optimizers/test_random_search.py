@@ -66,6 +66,7 @@ async def test_a_state_that_was_scored_is_not_scored_again(start_model):
     assert [candidate.usage.lm_calls for candidate in result.candidates] == [4, 0, 0, 0]
 
 
+@pytest.mark.slow
 async def test_a_seed_gives_one_result_at_any_concurrency():
     trainset, valset = conformance_rows(24), conformance_rows(12, start=24)
     optimizer = BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=4, seed=5)

@@ -125,6 +125,7 @@ async def test_rows_scored_in_a_step_are_not_scored_again_at_the_end(start_model
     assert len(calls) == len(model.bodies) - sum("worse_run" in asked(body["messages"]) for body in model.bodies)
 
 
+@pytest.mark.slow
 async def test_a_seed_gives_one_result_at_any_concurrency():
     trainset, valset, found = conformance_rows(40), conformance_rows(20, start=40), []
     async with FakeProvider() as provider:

@@ -1,15 +1,15 @@
-"""States that DSPEx and DSPy hand to each other; DSPy runs in an environment of its own."""
+"""States that DSPEx and DSPy hand to each other; DSPy runs in a process of its own."""
 
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from model_servers import lm_of, written
 
-from benchmarks._dspy_environment import dspy_python
 from benchmarks._tickets import tickets
 from dspex_core import (
     ChainOfThought,
@@ -90,11 +90,9 @@ RUNNABLE = [name for name in PROGRAMS if name != "searching"]
 
 @pytest.fixture(scope="session")
 def dspy():
-    python = dspy_python(print)
-
     def run(**job):
         finished = subprocess.run(
-            [python, SIDE], input=json.dumps(job), capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, SIDE], input=json.dumps(job), capture_output=True, text=True, timeout=120, check=False
         )
         assert finished.returncode == 0, finished.stderr
         # DSPy itself says on standard output how it is getting on.

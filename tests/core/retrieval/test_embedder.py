@@ -28,6 +28,7 @@ async def test_no_text_needs_no_call(embedder, provider):
     assert provider.stats().requests == 0
 
 
+@pytest.mark.slow
 async def test_texts_go_in_batches_and_each_text_once(provider):
     embedder = embedder_of(provider, batch_size=10)
     one_by_one = [(await embedder_of(provider, cache=False).embed([text]))[0] for text in TEXTS]

@@ -17,6 +17,7 @@ def one_attempt(monkeypatch):
     monkeypatch.setattr(_retrying, "ATTEMPTS", 1)
 
 
+@pytest.mark.slow
 async def test_the_likest_passage_comes_first(cities, embedder):
     async with QdrantIndex("cities", embedder=embedder) as index:
         await index.add(cities)

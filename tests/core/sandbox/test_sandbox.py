@@ -283,6 +283,7 @@ async def test_a_process_that_is_killed_is_replaced(run):
     assert (await run("kept", session=result.session)).text == "5"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the process by /proc")
 async def test_a_process_that_hangs_is_ended(run):
     def stop() -> str:

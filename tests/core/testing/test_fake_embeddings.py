@@ -37,6 +37,7 @@ async def test_texts_with_words_in_common_lie_near_each_other_whatever_their_end
     assert abs(charged @ parcel) < 0.3
 
 
+@pytest.mark.slow
 async def test_equal_texts_have_equal_vectors_alone_and_in_a_batch_and_elsewhere(provider, http):
     _, batch = await asked(http, provider, model="m", input=TEXTS)
     _, alone = await asked(http, provider, model="other", input=TEXTS[1])

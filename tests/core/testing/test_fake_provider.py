@@ -75,6 +75,7 @@ async def outcomes(http, provider, texts):
     return met
 
 
+@pytest.mark.slow
 async def test_faults_are_the_same_in_every_run_whatever_the_order(http):
     texts = [f"message {number}" for number in range(60)]
     runs = []

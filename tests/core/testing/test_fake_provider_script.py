@@ -47,6 +47,7 @@ async def test_a_script_can_be_replaced_over_http(provider, http):
         assert "0.reply: Extra inputs are not permitted" in (await response.json())["error"]["message"]
 
 
+@pytest.mark.slow
 async def test_a_provider_in_its_own_process_follows_a_script():
     with FakeProviderProcess(script=SCRIPT) as provider:
         assert await labels(provider, "a parcel") == [{"label": "parcel", "count": 2}]

@@ -126,6 +126,7 @@ async def until(condition):
             await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 async def test_faults_in_streams_are_the_same_in_every_run(http):
     runs = []
     for _ in range(2):
@@ -262,6 +263,7 @@ async def test_a_change_that_cannot_be_made_is_refused_and_changes_nothing(provi
     assert provider.latency_ms == 0
 
 
+@pytest.mark.slow
 async def test_a_provider_in_its_own_process_can_be_changed_too(http):
     with FakeProviderProcess(outage="unavailable", retry_after_format="date", structured_output=False) as provider:
         assert (await post(http, provider, prompt("hello")))[0] == 503

@@ -11,6 +11,8 @@ from dspex.demo._docstrings import Documented, documented_in_builtin, documented
 from dspex.demo._stdlib_docs import all_descriptions, describe
 from dspex_core.errors import ConfigurationError
 
+pytestmark = pytest.mark.slow  # reading the standard library's sources takes seconds
+
 
 @pytest.fixture(scope="module")
 def data():
@@ -63,7 +65,6 @@ def test_another_seed_gives_other_rows(data):
     assert stdlib_descriptions(seed=0) == data
 
 
-@pytest.mark.slow
 def test_every_process_gets_the_same_rows(data):
     program = "from dspex.demo import stdlib_descriptions; print(stdlib_descriptions())"
     for hash_seed in ("1", "2"):
@@ -147,7 +148,6 @@ def test_a_module_that_this_python_lacks_has_no_descriptions():
     assert list(documented_in_builtin("no_such_module")) == []
 
 
-@pytest.mark.slow
 def test_reading_the_sources_runs_none_of_them():
     program = (
         "import sys; from dspex.demo import stdlib_descriptions; stdlib_descriptions();"

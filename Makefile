@@ -23,10 +23,11 @@ demo: $(READY) ## a durable compile on real data, with its worker killed on the 
 	@$(BIN)/dspex demo
 
 test: $(READY) lint ## lint, types and all tests
-	@$(BIN)/python -m pytest -n 4 --dist worksteal
+	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not alone"
 
 test-fast: $(READY) ## the tests that need no server
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not alone"
 
 lint: $(READY) ## ruff and pyright
 	@$(BIN)/ruff check .

@@ -78,8 +78,8 @@ def same_as_counted(usage, stats):
 async def test_no_call_is_lost_to_a_fault_that_passes_and_usage_is_what_the_provider_counted(
     start_provider, api, way, kinds, rate
 ):
-    provider = start_provider(fault_rate=rate, fault_kinds=kinds, retry_after_seconds=0.01, slow_seconds=5)
-    lm = APIS[api](provider, cache=False, timeout_seconds=1, concurrency=32)
+    provider = start_provider(fault_rate=rate, fault_kinds=kinds, retry_after_seconds=0.01, slow_seconds=30)
+    lm = APIS[api](provider, cache=False, timeout_seconds=3, concurrency=32)
     responses = await asked_in_threads(lm, WAYS[way], 120)
     assert len(responses) == 120
     assert all(response.text for response in responses)
@@ -88,6 +88,7 @@ async def test_no_call_is_lost_to_a_fault_that_passes_and_usage_is_what_the_prov
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_a_provider_with_room_for_few_is_found_out_and_few_requests_are_wasted(start_provider):
     provider = start_provider(capacity=20, latency_ms=20, retry_after_seconds=0.2)
     lm = lm_of(provider, cache=False)
@@ -101,6 +102,7 @@ async def test_a_provider_with_room_for_few_is_found_out_and_few_requests_are_wa
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 async def test_an_outage_in_the_middle_of_an_evaluation_costs_no_row_and_is_probed_one_call_at_a_time(
     start_model, monkeypatch
 ):

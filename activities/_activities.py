@@ -8,7 +8,7 @@ from temporalio import activity
 
 from dspex_core.artifacts import ArtifactStore, DatasetReader
 from dspex_core.evaluate import RowResult, evaluate_rows, in_order_of, summary_of
-from dspex_core.lm import LM
+from dspex_core.lm import LM, TrustedAddresses
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module, build_program
 from dspex_core.references import CodeReference, import_code
@@ -74,12 +74,17 @@ class Activities:
     Args:
         store: Where data sets are and row results go.
         trust: Packages that programs and metrics may be imported from.
+        trust_api_base: Addresses of models to which keys are sent, besides those that need no naming.
+
+    Raises:
+        ConfigurationError: If one of these is no address.
     """
 
-    def __init__(self, store: ArtifactStore, *, trust: Collection[str]) -> None:
+    def __init__(self, store: ArtifactStore, *, trust: Collection[str], trust_api_base: Collection[str] = ()) -> None:
         self._store = store
         self._datasets = DatasetReader(store)
         self._trust = trust
+        self._addresses = TrustedAddresses(trust_api_base)
         self._lms: dict[LMConfig, LM] = {}
         self._turns: dict[tuple[LMConfig, int], asyncio.Semaphore] = {}
         self._retrievers = Retrievers(trust=self._trust)
@@ -280,6 +285,8 @@ class Activities:
 
     def _lm(self, config: LMConfig) -> LM:
         if config not in self._lms:
+            # Whoever starts a run names the address, and the key is this worker's.
+            self._addresses.require(config)
             self._lms[config] = LM.from_config(config)
         return self._lms[config]
 

@@ -2,11 +2,12 @@
 
 import logging
 import os
+import re
 
 from dspex_core.errors import UnknownNameError
 from dspex_core.home import home
 
-__all__ = ["artifacts_url", "home", "log_level", "task_queue"]
+__all__ = ["artifacts_url", "home", "log_level", "task_queue", "trusted_api_bases"]
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -19,6 +20,11 @@ def artifacts_url() -> str:
 def task_queue() -> str:
     """Give the task queue that clients and workers meet on: DSPEX_TASK_QUEUE, or "dspex"."""
     return os.environ.get("DSPEX_TASK_QUEUE") or "dspex"
+
+
+def trusted_api_bases() -> tuple[str, ...]:
+    """Give the addresses of models that DSPEX_TRUSTED_API_BASES names, with commas or blanks between them."""
+    return tuple(re.findall(r"[^\s,]+", os.environ.get("DSPEX_TRUSTED_API_BASES", "")))
 
 
 def log_level() -> int:

@@ -255,7 +255,10 @@ class FineTuningError(DSPExError):
 
 
 class TrustError(DSPExError):
-    """A worker was asked for code that is not of the packages it was told to trust, or that differs."""
+    """A worker was asked for what it was not told to trust: code of a package, code that differs, or a key's use.
+
+    A key is used at addresses that the worker knows, and at no other that a run names.
+    """
 
 
 class ArtifactError(DSPExError):

@@ -25,6 +25,7 @@ ApiBase = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatib
 Concurrency = Annotated[int | None, typer.Option(help="Most calls in flight at once.")]
 Output = Annotated[str | None, typer.Option("--output-file", "-o", help="Where to save the program.")]
 Trust = Annotated[list[str] | None, typer.Option(help="A package that programs and metrics may be imported from.")]
+TrustApiBase = Annotated[list[str] | None, typer.Option(help="An address that keys may be sent to if a run names it.")]
 
 
 @app.command()
@@ -36,11 +37,11 @@ def demo(as_json: AsJson = False) -> None:  # noqa: FBT002 - a flag
 
 
 @app.command()
-def up(trust: Trust = None) -> None:
+def up(trust: Trust = None, trust_api_base: TrustApiBase = None) -> None:
     """Run a Temporal dev server and a worker in this terminal; Ctrl-C ends both in order."""
     from dspex.cli._up import run_up  # noqa: PLC0415
 
-    run(run_up(trust=trust or []))
+    run(run_up(trust=trust or [], trust_api_base=trust_api_base or []))
 
 
 @app.command(name="compile")
@@ -145,13 +146,18 @@ def predict(
 @app.command()
 def worker(
     trust: Trust = None,
+    trust_api_base: TrustApiBase = None,
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,  # noqa: FBT002
 ) -> None:
     """Work on durable runs until told to stop."""
     from dspex.cli._worker import work_on_runs  # noqa: PLC0415
 
-    run(work_on_runs(trust=trust or [], processes=processes, with_parent=with_parent))
+    run(
+        work_on_runs(
+            trust=trust or [], trust_api_base=trust_api_base or [], processes=processes, with_parent=with_parent
+        )
+    )
 
 
 @app.command()

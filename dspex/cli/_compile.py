@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from dspex.cli._inputs import Task, require_writable
+from dspex.cli._inputs import Task, addresses_in, require_writable
 from dspex.cli._progress import ProgressView, usage_line
 from dspex.cli._shell import say, tell, tell_json
 from dspex.client import Client, Run, RunStatus
@@ -139,7 +139,10 @@ async def _client(job: CompileJob, stack: AsyncExitStack) -> Client:
             )
         return await Client.connect(running)
     server = await stack.enter_async_context(dev_server(say))
-    await stack.enter_async_context(WorkerProcess(server, trust=job.trust))
+    # To name an address on the command line is to trust it.
+    models = [lm.config for lm in (job.lm, job.teacher_lm) if lm is not None]
+    addresses = addresses_in(models, job.task.program.get_state(), job.optimizer)
+    await stack.enter_async_context(WorkerProcess(server, trust=job.trust, trust_api_base=addresses))
     return await Client.connect(server)
 
 

@@ -14,7 +14,7 @@ from dspex.devserver import configured_server, running_dev_server
 from dspex_core.artifacts import ArtifactStore
 from dspex_core.errors import DSPExError
 from dspex_core.home import home
-from dspex_core.lm import PRESETS, BreakerReport, ResponseCache, broken_models
+from dspex_core.lm import PRESETS, BreakerReport, ResponseCache, TrustedAddresses, broken_models
 
 _PACKAGES = ("temporalio", "pydantic", "openai", "diskcache", "obstore", "structlog")
 
@@ -47,6 +47,7 @@ async def examine(*, as_json: bool) -> None:
         _temporal_command(),
         *await _server(),
         *_keys(),
+        *_trusted_addresses(),
         *_models(),
     ]
     well = all(finding.ok is not False for finding in findings)
@@ -131,6 +132,16 @@ async def _server() -> list[Finding]:
     advice = "" if working else "start one: dspex worker"
     worker = Finding("worker", ok=working or None, found=f"task queue {client.task_queue}", advice=advice)
     return [found, worker]
+
+
+def _trusted_addresses() -> list[Finding]:
+    named = settings.trusted_api_bases()
+    try:
+        TrustedAddresses(named)
+    except DSPExError as error:
+        advice = "correct DSPEX_TRUSTED_API_BASES"
+        return [Finding("trusted addresses", ok=False, found=str(error), advice=advice)]
+    return [Finding("trusted addresses", ok=True, found=", ".join(named))] if named else []
 
 
 def _models() -> list[Finding]:

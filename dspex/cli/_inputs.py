@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dspex_core.datasets import hold_out, label_values, read_rows, require_columns
 from dspex_core.errors import ConfigurationError, DatasetError, InputError, ProgramError, SignatureError
@@ -19,6 +19,7 @@ from dspex_core.modules import Module, build_program, module_named
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
 from dspex_core.references import reference_to
+from dspex_core.seam import LMConfig
 from dspex_core.signature import FieldSpec, InputField, Signature, SignatureSpec, signature_of, type_adapter
 
 _REACH_SECONDS = 5.0
@@ -194,6 +195,23 @@ def refuse_contradictions(*, in_process: bool, detach: bool, resume: bool, outpu
 def trusted_packages(*paths: str | None) -> list[str]:
     """Packages of the import paths that the user named: to name code on the command line is to trust it."""
     return sorted({path.partition(":")[0].partition(".")[0] for path in paths if path and ":" in path})
+
+
+def addresses_in(*values: Any) -> list[str]:
+    """Addresses of the models that values name, such as a state or an optimizer's options, with their fallbacks."""
+    return sorted({config.api_base for value in values for config in _models_in(value) if config.api_base})
+
+
+def _models_in(value: Any) -> Iterator[LMConfig]:
+    if isinstance(value, LMConfig):
+        yield value
+    if isinstance(value, BaseModel):
+        value = [getattr(value, name) for name in type(value).model_fields]
+    if isinstance(value, Mapping):
+        value = list(cast("Mapping[Any, Any]", value).values())
+    if isinstance(value, (list, tuple)):
+        for part in cast("Sequence[Any]", value):
+            yield from _models_in(part)
 
 
 def _signature(

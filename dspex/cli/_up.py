@@ -3,9 +3,9 @@ from dspex.devserver import server
 from dspex.worker import WorkerProcess
 
 
-async def run_up(*, trust: list[str]) -> None:
+async def run_up(*, trust: list[str], trust_api_base: list[str]) -> None:
     """Run the server (unless one is configured) and a worker until told to stop."""
-    async with server(say) as found, WorkerProcess(found, trust=trust, say=say):
+    async with server(say) as found, WorkerProcess(found, trust=trust, trust_api_base=trust_api_base, say=say):
         say(f"Temporal server  {found.address}")
         if found.web_ui:
             say(f"Web UI           {found.web_ui}")

@@ -12,11 +12,14 @@ from dspex_core.errors import ServerUnavailableError
 from dspex_core.lm import PRESETS
 
 
-async def work_on_runs(*, trust: list[str], processes: int = 1, with_parent: bool = False) -> None:
+async def work_on_runs(
+    *, trust: list[str], trust_api_base: list[str], processes: int = 1, with_parent: bool = False
+) -> None:
     """Work until told to stop, in this process or in several.
 
     Raises:
         ServerUnavailableError: If there is no server to work for.
+        ConfigurationError: If an address is none.
     """
     configure_logging()
     if with_parent:
@@ -26,13 +29,17 @@ async def work_on_runs(*, trust: list[str], processes: int = 1, with_parent: boo
         variable = PRESETS["openai"].key_variable
         say(f"no {variable} is set here: this worker cannot call openai/… models; set it and start the worker again")
     if processes == 1:
-        await run_worker(server, trust=trust, say=say)
+        await run_worker(server, trust=trust, trust_api_base=trust_api_base, say=say)
         return
     async with AsyncExitStack() as stack:
         for number in range(1, processes + 1):
-            await stack.enter_async_context(
-                WorkerProcess(server, trust=trust, say=lambda line, number=number: say(f"[{number}] {line}"))
+            worker = WorkerProcess(
+                server,
+                trust=trust,
+                trust_api_base=trust_api_base,
+                say=lambda line, number=number: say(f"[{number}] {line}"),
             )
+            await stack.enter_async_context(worker)
         await until_told_to_stop()
 
 

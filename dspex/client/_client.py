@@ -86,11 +86,18 @@ class Client:
         return cls(Connection(temporal, found, plugin.store), plugin, settings.task_queue())
 
     @classmethod
-    async def dev(cls, *, trust: Collection[str] = (), say: Callable[[str], None] | None = None) -> Self:
+    async def dev(
+        cls,
+        *,
+        trust: Collection[str] = (),
+        trust_api_base: Collection[str] = (),
+        say: Callable[[str], None] | None = None,
+    ) -> Self:
         """A client of a dev server of its own, with a worker; both end when the client is closed.
 
         Args:
             trust: Packages that the worker may import programs and metrics from.
+            trust_api_base: Addresses that the worker's keys may be sent to; see `DSPExPlugin`.
             say: Told, in one line each, what is done.
 
         Raises:
@@ -99,7 +106,7 @@ class Client:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(dev_server(say or _silent))
             client = await cls.connect(server)
-            await stack.enter_async_context(WorkerProcess(server, trust=trust))
+            await stack.enter_async_context(WorkerProcess(server, trust=trust, trust_api_base=trust_api_base))
             client._owned = stack.pop_all()  # noqa: SLF001 - the same class
             return client
 

@@ -28,14 +28,19 @@ class DSPExPlugin(SimplePlugin):
     Args:
         trust: Packages that programs and metrics may be imported from; built-in ones need none.
         artifacts: URL of the artifact store; by default DSPEX_ARTIFACTS or a folder in DSPEX_HOME.
+        trust_api_base: Addresses that this worker's keys may be sent to when a run names them, besides the providers'
+            own, those in the providers' variables, loopback, and those in DSPEX_TRUSTED_API_BASES.
 
     Raises:
-        ConfigurationError: If there is no store at that URL.
+        ConfigurationError: If there is no store at that URL, or an address is none.
     """
 
-    def __init__(self, *, trust: Collection[str] = (), artifacts: str | None = None) -> None:
+    def __init__(
+        self, *, trust: Collection[str] = (), artifacts: str | None = None, trust_api_base: Collection[str] = ()
+    ) -> None:
         store = ArtifactStore(artifacts or settings.artifacts_url())
-        shells = activities.Activities(store, trust=tuple(trust))
+        addresses = (*trust_api_base, *settings.trusted_api_bases())
+        shells = activities.Activities(store, trust=tuple(trust), trust_api_base=addresses)
 
         @asynccontextmanager
         async def closing() -> AsyncGenerator[None]:

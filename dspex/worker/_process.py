@@ -23,6 +23,7 @@ class WorkerProcess:
     Args:
         server: Where the runs are.
         trust: Packages that programs and metrics may be imported from.
+        trust_api_base: Addresses that keys may be sent to; see `DSPExPlugin`.
         say: Told each line that the worker says.
 
     Raises:
@@ -30,10 +31,16 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, server: Server, *, trust: Collection[str] = (), say: Callable[[str], None] | None = None
+        self,
+        server: Server,
+        *,
+        trust: Collection[str] = (),
+        trust_api_base: Collection[str] = (),
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self._server = server
         self._trust = trust
+        self._trust_api_base = trust_api_base
         self._say: Callable[[str], None] = say or _silent
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -73,6 +80,7 @@ class WorkerProcess:
             environment["TEMPORAL_CONFIG_FILE"] = os.devnull
         environment |= {"TEMPORAL_ADDRESS": self._server.address, "TEMPORAL_NAMESPACE": self._server.namespace}
         trusted = [argument for package in self._trust for argument in ("--trust", package)]
+        trusted += [argument for address in self._trust_api_base for argument in ("--trust-api-base", address)]
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "dspex", "worker", "--with-parent", *trusted),

@@ -20,7 +20,13 @@ CONCURRENT_ACTIVITIES = 200
 STICKY_SECONDS = 3.0
 
 
-async def run_worker(server: Server, *, trust: Collection[str] = (), say: Callable[[str], None]) -> None:
+async def run_worker(
+    server: Server,
+    *,
+    trust: Collection[str] = (),
+    trust_api_base: Collection[str] = (),
+    say: Callable[[str], None],
+) -> None:
     """Work on the task queue until told to stop.
 
     The first SIGINT or SIGTERM lets activities under way finish, for `GRACE_SECONDS` at most; a second one ends them,
@@ -29,12 +35,14 @@ async def run_worker(server: Server, *, trust: Collection[str] = (), say: Callab
     Args:
         server: Where the runs are.
         trust: Packages that programs and metrics may be imported from.
+        trust_api_base: Addresses that keys may be sent to; see `DSPExPlugin`.
         say: Told, in one line each, when work begins and ends.
 
     Raises:
         ServerUnavailableError: If the server does not answer.
+        ConfigurationError: If an address is none.
     """
-    plugin = DSPExPlugin(trust=trust)
+    plugin = DSPExPlugin(trust=trust, trust_api_base=trust_api_base)
     try:
         client = await Client.connect(**connect_options(server), plugins=[plugin])
     except RuntimeError as error:

@@ -12,6 +12,7 @@ from dspex_core.lm._presets import PRESETS, Preset, preset_of
 from dspex_core.lm._prices import cost_usd
 from dspex_core.lm._retrying import retrying
 from dspex_core.lm._store import CacheStats
+from dspex_core.lm._trusted import TrustedAddresses
 
 __all__ = [
     "LM",
@@ -23,6 +24,7 @@ __all__ = [
     "LMCall",
     "Preset",
     "ResponseCache",
+    "TrustedAddresses",
     "broken_models",
     "cost_usd",
     "endpoint_from_environment",

@@ -4,7 +4,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError
-from dspex_core.lm._presets import preset_of
+from dspex_core.lm._presets import Preset, preset_of
 from dspex_core.seam import LMConfig, configuration_of
 
 _SHARED_WITH_FALLBACKS = ("temperature", "max_tokens", "cache", "timeout_seconds", "deadline_seconds", "concurrency")
@@ -57,8 +57,12 @@ def served_at(config: LMConfig) -> str:
     url = config.api_base or preset.url
     if url is None:
         raise ConfigurationError(f"LM {config.model!r}: say where it is served: api_base=…, or {preset.url_variable}")
-    # Anthropic's SDK adds /v1 to every path, and OpenAI's does not.
-    return url.removesuffix("/v1") if preset.api == "anthropic" else url
+    return without_version(url, preset)
+
+
+def without_version(url: str, preset: Preset) -> str:
+    """An address as the provider's SDK takes it: Anthropic's adds /v1 to every path, and OpenAI's does not."""
+    return url.rstrip("/").removesuffix("/v1") if preset.api == "anthropic" else url
 
 
 def _fallback(other: Any, options: dict[str, Any]) -> Any:

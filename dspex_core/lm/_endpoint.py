@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -131,7 +131,7 @@ class Endpoint:
         await connections.open(self.url)
 
     def _new_client(self) -> "Client":
-        http = self._sdk.DefaultAioHttpClient(timeout=self._timeout_seconds)
+        http = self._sdk.DefaultAioHttpClient(timeout=self._timeout_seconds, follow_redirects=False)
         options: dict[str, Any] = {
             "api_key": self._key,
             "base_url": self.url,
@@ -143,7 +143,7 @@ class Endpoint:
             return self._sdk.AsyncAnthropic(**options)
         if self._preset.api == "openai":
             return self._sdk.AsyncOpenAI(**options)
-        deployed = "" if self._config.model_type == "responses" else f"/deployments/{self._config.name}"
+        deployed = "" if self._config.model_type == "responses" else f"/deployments/{quote(self._config.name, safe='')}"
         options["base_url"] = f"{self.url}/openai{deployed}"
         return self._sdk.AsyncAzureOpenAI(**options, api_version=self._config.api_version)
 
@@ -259,13 +259,17 @@ class Endpoint:
         return self.error(kinds.get(known, fallback), detail, status=status, retry_after=retry_after)
 
     def _status_error(self, reply: Reply) -> LMError:
+        if reply.status < 400:  # noqa: PLR2004 - HTTP
+            target = reply.headers.get("location", "").partition("?")[0][:200]
+            hint = f"{self.url} redirects to {target or 'nowhere'}, where no key is sent; if that is right, name it"
+            return self.error(LMNotFoundError, hint, status=reply.status)
         detail, code = _said_in(reply.body)
         return self.failure(detail, code=code, status=reply.status, retry_after=retry_after(reply.headers))
 
     def _api_error(self, error: Any) -> LMError:
         answer = getattr(error, "response", None)
         # In the middle of a stream, Anthropic's SDK gives the status of the stream.
-        if answer is not None and answer.status_code >= 400:  # noqa: PLR2004 - HTTP
+        if answer is not None and answer.status_code >= 300:  # noqa: PLR2004 - HTTP
             return self._status_error(Reply(answer.status_code, answer.headers, answer.content))
         detail, code = _said(error.body) if error.body else (str(error.message), "")
         return self.failure(detail, code=code)

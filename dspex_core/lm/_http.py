@@ -85,7 +85,8 @@ class Connections:
         if self._session is None:
             raise Unreachable("the connections are closed")
         try:
-            async with self._session.post(url, data=body) as response:
+            # A redirect names another address, and this request holds the key.
+            async with self._session.post(url, data=body, allow_redirects=False) as response:
                 return Reply(response.status, response.headers, await response.read())
         except TimeoutError as error:
             refused = isinstance(error, aiohttp.ClientConnectionError) and isinstance(error, aiohttp.ClientOSError)

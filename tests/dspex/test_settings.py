@@ -47,3 +47,10 @@ def test_an_unknown_log_level_is_named_with_those_there_are(monkeypatch):
     monkeypatch.setenv("DSPEX_LOG_LEVEL", "loud")
     with pytest.raises(UnknownNameError, match=r"DSPEX_LOG_LEVEL 'loud': .*DEBUG"):
         settings.log_level()
+
+
+def test_trusted_addresses_have_commas_or_blanks_between_them(monkeypatch):
+    monkeypatch.delenv("DSPEX_TRUSTED_API_BASES", raising=False)
+    assert settings.trusted_api_bases() == ()
+    monkeypatch.setenv("DSPEX_TRUSTED_API_BASES", " https://a.example/v1,http://b:8000\nhttp://c ")
+    assert settings.trusted_api_bases() == ("https://a.example/v1", "http://b:8000", "http://c")

@@ -44,7 +44,14 @@ async def test_one_seed_gives_one_score_and_one_file_durable_or_not_in_any_home(
     durable, here, elsewhere = await asyncio.gather(
         dspex(*compile_it, "durable.json", "--id", "banking"),
         dspex(*compile_it, "here.json", "--in-process", DSPEX_HOME=str(tmp_path / "home"), PYTHONHASHSEED="7"),
-        dspex(*compile_it, "own.json", TEMPORAL_ADDRESS=None, TEMPORAL_NAMESPACE=None, DSPEX_HOME=str(own_server)),
+        # Under an address that no worker trusts unless it was told to.
+        dspex(
+            *(option.replace("127.0.0.1", "0.0.0.0") for option in compile_it),
+            "own.json",
+            TEMPORAL_ADDRESS=None,
+            TEMPORAL_NAMESPACE=None,
+            DSPEX_HOME=str(own_server),
+        ),
     )
     for done in (durable, here, elsewhere):
         assert done.code == 0, done.err

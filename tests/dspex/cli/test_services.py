@@ -79,7 +79,12 @@ async def test_up_runs_server_and_worker_until_told_to_stop(dspex, tmp_path, use
 async def test_the_doctor_says_what_is_there_and_never_the_key(dspex):
     well, ill, for_people = await asyncio.gather(
         dspex("doctor", "--json"),
-        dspex("doctor", "--json", OPENAI_API_KEY=None, TEMPORAL_ADDRESS="127.0.0.1:1"),
+        dspex(
+            *("doctor", "--json"),
+            OPENAI_API_KEY=None,
+            TEMPORAL_ADDRESS="127.0.0.1:1",
+            DSPEX_TRUSTED_API_BASES="https://user@models.example",
+        ),
         dspex("doctor"),
     )
     assert well.document["ok"] is True
@@ -91,5 +96,6 @@ async def test_the_doctor_says_what_is_there_and_never_the_key(dspex):
     found = {finding["what"]: finding for finding in ill.document["findings"]}
     assert found["Temporal server"]["ok"] is False
     assert found["OPENAI_API_KEY"]["advice"]
+    assert "cannot be trusted" in found["trusted addresses"]["found"]
     assert [done.code for done in (well, ill, for_people)] == [0, 1, 0]
     assert "Temporal server" in for_people.out

@@ -21,7 +21,7 @@ from dspex_core.artifacts import store_dataset
 from dspex_core.errors import ConfigurationError, RunConflictError, RunFailedError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
-from dspex_core.modules import Module, build_program
+from dspex_core.modules import Module, as_program, build_program
 from dspex_core.optimizers import Optimizer
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example, Prediction
@@ -135,7 +135,8 @@ class Client:
         """Start a durable compile, or attach to the one of that id that is still going.
 
         Args:
-            program: The program, or where to import it from as "package.module:attribute".
+            program: The program, which may be a `dspy.Module`, or where it is imported from, as
+                "package.module:attribute".
             optimizer: What searches.
             trainset: Rows to learn from.
             valset: Rows to score candidates on.
@@ -149,7 +150,7 @@ class Client:
             InputError: If something given cannot be used; nothing was started then.
         """
         given = _CompileOptions(**options)
-        student = _imported(program) if isinstance(program, str) else program
+        student, teacher = _program(program), as_program(teacher)
         optimizer.check(student, trainset, valset, teacher)
         run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
         request = workflows.CompileInput(
@@ -215,7 +216,7 @@ class Client:
             RunFailedError: If it failed.
         """
         request = workflows.EvaluationInput(
-            program=ProgramOutline.of(_imported(program) if isinstance(program, str) else program),
+            program=ProgramOutline.of(_program(program)),
             metric=metric_reference(metric),
             lm=_config(lm),
             dataset=await store_dataset(self._plugin.store, dataset),
@@ -241,8 +242,9 @@ class Client:
             InputError: If something given cannot be used.
             RunFailedError: If it failed.
         """
-        module = _imported(program) if isinstance(program, str) else program
-        request = workflows.ProgramRunInput(program=ProgramOutline.of(module), lm=_config(lm), inputs=dict(inputs))
+        request = workflows.ProgramRunInput(
+            program=ProgramOutline.of(_program(program)), lm=_config(lm), inputs=dict(inputs)
+        )
         run_id = id or f"program-{uuid.uuid4().hex[:8]}"
         await self._start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model, resume=False)
         answer = await self._result(run_id, ProgramAnswer)
@@ -326,8 +328,11 @@ class _CompileOptions:
     chunk_rows: int | None = None
 
 
-def _imported(path: str) -> Module:
-    return build_program(ImportedProgram(code=reference_to(path, what="program")), trust=None)
+def _program(given: Module | str) -> Module:
+    """The program given, which may be a `dspy.Module`, or be named by its import path."""
+    if isinstance(given, str):
+        return build_program(ImportedProgram(code=reference_to(given, what="program")), trust=None)
+    return as_program(given)
 
 
 def _config(lm: LM) -> LMConfig:

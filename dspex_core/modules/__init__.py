@@ -16,12 +16,14 @@ from dspex_core.modules._react import ReAct
 from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
 from dspex_core.modules._streaming import StreamedPiece
+from dspex_core.modules.dspy_program import DSPyProgram, as_program
 
 __all__ = [
     "MODULES",
     "BestOfN",
     "ChainOfThought",
     "CodeAct",
+    "DSPyProgram",
     "EnsembledProgram",
     "KNNFewShotProgram",
     "Module",
@@ -35,6 +37,7 @@ __all__ = [
     "Refine",
     "Retrieve",
     "StreamedPiece",
+    "as_program",
     "build_program",
     "calls_in_a_run",
     "is_deterministic",

@@ -16,6 +16,7 @@ from dspex_core.modules._program_of_thought import ProgramOfThought
 from dspex_core.modules._react import ReAct
 from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
+from dspex_core.modules.dspy_program import DSPyProgram, is_dspy_module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.references import import_code
 
@@ -72,6 +73,8 @@ def build_program(reference: ProgramReference, *, trust: Collection[str] | None,
             _make_ready(program, trust)
         return program
     found = import_code(reference.code, trust=trust, what="program")
+    if is_dspy_module(found):
+        return DSPyProgram(found).built_from(reference)
     try:
         program = found() if isinstance(found, type) else found
     except TypeError as error:
@@ -79,7 +82,7 @@ def build_program(reference: ProgramReference, *, trust: Collection[str] | None,
             f"{reference.code.path} cannot be made without arguments ({error}): name an instance of it instead"
         ) from None
     if not isinstance(program, Module):
-        raise ProgramError(f"{reference.code.path} is a {type(program).__name__}, not a Module")
+        raise ProgramError(f"{reference.code.path} is a {type(program).__name__}, not a Module nor a dspy.Module")
     return copy.deepcopy(program).built_from(reference)
 
 

@@ -20,7 +20,7 @@ def _calls(part: Any, times: tuple[int, int]) -> Iterator[tuple[int, tuple[int, 
         yield id(part), times
     elif isinstance(part, Module):
         known = part.calls_of_parts()
-        for name, value in vars(part).items():
+        for name, value in part.named_children().items():
             fewest, most = known.get(name, (1, 1))
             yield from _calls(value, (times[0] * fewest, times[1] * most))
     elif isinstance(part, (list, tuple, dict)):

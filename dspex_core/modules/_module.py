@@ -222,6 +222,10 @@ class Module:
 
         return dict(_walk(self, Predict, "", set()))
 
+    def named_children(self) -> Mapping[str, Any]:
+        """What predictors and searches are looked for in, by name: the attributes, and what they hold."""
+        return vars(self)
+
     def calls_of_parts(self) -> dict[str, tuple[int, int]]:
         """How often one run calls parts that it does not call exactly once: at least and at most, by attribute.
 
@@ -260,17 +264,7 @@ class Module:
         """
         if self._built_from is not None:
             return self._built_from
-        code = reference_to(type(self), what="program")
-        try:
-            rebuilt = type(self)()
-        except TypeError as error:
-            raise ProgramError(
-                f"{code.path} cannot be rebuilt without arguments ({error}): keep an instance in a module and "
-                "name it as 'package.module:attribute'"
-            ) from None
-        if rebuilt.named_predictors().keys() != self.named_predictors().keys():
-            raise ProgramError(f"{code.path}() builds other predictors than this instance has")
-        return ImportedProgram(code=code)
+        return reference_to_class(type(self), predictors=self.named_predictors())
 
     def _anatomy(self) -> Anatomy:
         from dspex_core.modules._retrieve import Retrieve  # noqa: PLC0415 - a search is a module too
@@ -353,6 +347,29 @@ class Module:
         return build_program(structure, trust=trust).with_state(file.state)
 
 
+def reference_to_class(kind: type[Any], *, predictors: Collection[str]) -> ImportedProgram:
+    """Where a program's class is imported from, if an instance of it can be made anew from that alone.
+
+    Args:
+        kind: The class.
+        predictors: Names of the predictors that an instance has.
+
+    Raises:
+        ProgramError: If none can: the class is not importable, or needs arguments.
+    """
+    code = reference_to(kind, what="program")
+    try:
+        rebuilt = kind()
+    except TypeError as error:
+        raise ProgramError(
+            f"{code.path} cannot be rebuilt without arguments ({error}): keep an instance in a module and "
+            "name it as 'package.module:attribute'"
+        ) from None
+    if set(dict(rebuilt.named_predictors())) != set(predictors):
+        raise ProgramError(f"{code.path}() builds other predictors than this instance has")
+    return ImportedProgram(code=code)
+
+
 _UNAWAITED = "'coroutine' object has no attribute"
 
 
@@ -376,7 +393,7 @@ def _walk(part: Any, kind: type[_Part], name: str, seen: set[int]) -> Iterator[t
         return
     children: Iterator[tuple[str, Any]]
     if isinstance(part, Module):
-        children = ((f"{name}.{key}" if name else key, value) for key, value in vars(part).items())
+        children = ((f"{name}.{key}" if name else key, value) for key, value in part.named_children().items())
     elif isinstance(part, (list, tuple)):
         items = cast("list[Any]", part)
         children = ((f"{name}[{index}]", value) for index, value in enumerate(items))

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError
 
 from dspex_core.errors import ConfigurationError, DatasetError, DSPExError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
+from dspex_core.modules import as_program
 from dspex_core.optimizers._plan import Plan, planned
 from dspex_core.optimizers._result import CompileResult, P
 from dspex_core.optimizers._search import Search
@@ -127,7 +128,7 @@ class Optimizer(BaseModel):
         """Search for the student's best state, on the runtime in force.
 
         Args:
-            student: The program to improve; it stays as it is.
+            student: The program to improve, which may be a `dspy.Module`; it stays as it is.
             trainset: Rows to learn from.
             valset: Rows that candidates, the student as given first, are scored on. Without them the state found is
                 returned unscored.
@@ -203,6 +204,7 @@ class Optimizer(BaseModel):
         teacher_lm: LMConfig | None,
     ) -> Search[P]:
         """The search that a compile begins with, once all that was given is known to be of use."""
+        student, teacher = as_program(student), as_program(teacher)
         trainset, valset = self.divided(*datasets)
         self.check(student, trainset, valset, teacher)
         if current_adapter() is not None:

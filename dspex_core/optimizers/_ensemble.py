@@ -4,7 +4,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.errors import ConfigurationError
-from dspex_core.modules import EnsembledProgram, Module
+from dspex_core.modules import EnsembledProgram, Module, as_program
 from dspex_core.optimizers._result import CompileResult
 from dspex_core.usage import Usage
 
@@ -59,6 +59,6 @@ class Ensemble(BaseModel):
         Raises:
             InputError: If there is no program, fewer than `size`, or `reduce_fn` is no function.
         """
-        members = [given.program if isinstance(given, CompileResult) else given for given in programs]
+        members = [given.program if isinstance(given, CompileResult) else as_program(given) for given in programs]
         ensemble = EnsembledProgram(members, reduce_fn=self.reduce_fn, size=self.size, deterministic=self.deterministic)
         return CompileResult(program=ensemble, score=None, baseline_score=None, candidates=(), usage=Usage())

@@ -4,7 +4,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, UnknownNameError
-from dspex_core.modules import KNNFewShotProgram, Module, NearestDemos
+from dspex_core.modules import KNNFewShotProgram, Module, NearestDemos, as_program
 from dspex_core.optimizers._result import Candidate, CompileResult
 from dspex_core.record import Example, require_inputs
 from dspex_core.references import CodeReference, import_code
@@ -82,6 +82,7 @@ class KNNFewShot:
             DatasetError: If the valset has no rows.
             EvaluationError, LMError, RetrievalError, MetricError: If scoring fails.
         """
+        student, teacher = as_program(student), as_program(teacher)
         if teacher is not None and teacher.get_state().predictors.keys() != student.get_state().predictors.keys():
             raise ConfigurationError("teacher and student must have the same predictors")
         program = KNNFewShotProgram(student, self.retriever, teacher=teacher, options=self.options)

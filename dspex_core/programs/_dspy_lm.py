@@ -48,19 +48,24 @@ def lm_to_dspy(predictor: str, lm: LMConfig) -> dict[str, Any]:
     return {key: value for key, value in _AS_HERE.items() if key != "use_developer_role"} | written
 
 
-def lm_from_dspy(predictor: str, data: Mapping[str, Any]) -> LMConfig:
+def lm_from_dspy(predictor: str, data: Mapping[str, Any], *, instead: str = _INSTEAD) -> LMConfig:
     """A predictor's own LM that DSPy wrote.
+
+    Args:
+        predictor: Whose it is, for errors.
+        data: What DSPy wrote.
+        instead: What to do about an LM that has no equivalent, for errors.
 
     Raises:
         ProgramError: If an option has no equivalent here. Its value is not repeated: it may be a secret.
     """
     for option, value in data.items():
         if option not in _SAME and (option not in _AS_HERE or value != _AS_HERE[option]):
-            raise ProgramError(f"the LM of {predictor!r} has {option!r}, which has no equivalent here: {_INSTEAD}")
+            raise ProgramError(f"the LM of {predictor!r} has {option!r}, which has no equivalent here: {instead}")
     if data.get("temperature") is None:
         raise ProgramError(
             f"the LM of {predictor!r} leaves its temperature to the provider, and an LM here always has one: "
-            f"write a number into the file, or {_INSTEAD}"
+            f"give it a number, or {instead}"
         )
     try:
         return LMConfig(**{ours: data[theirs] for theirs, ours in _SAME.items() if theirs in data})

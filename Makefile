@@ -22,12 +22,18 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## a durable compile on real data, with its worker killed on the way
 	@$(BIN)/dspex demo
 
-test: $(READY) lint ## lint, types and all tests
+test: $(READY) lint browser ## lint, types and all tests
 	@$(BIN)/python -m pytest -m alone
 	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not alone"
 
 test-fast: $(READY) ## the tests that need no server
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not alone"
+
+.PHONY: browser
+browser: $(READY) # a Chromium for the tests of the dashboard: the system's, or else one of Playwright's own
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| $(BIN)/playwright install chromium >/dev/null \
+		|| echo "no browser to be had: the tests of the dashboard that need one will say so" >&2
 
 lint: $(READY) ## ruff and pyright
 	@$(BIN)/ruff check .

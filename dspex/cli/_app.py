@@ -38,7 +38,7 @@ def demo(as_json: AsJson = False) -> None:  # noqa: FBT002 - a flag
 
 @app.command()
 def up(trust: Trust = None, trust_api_base: TrustApiBase = None) -> None:
-    """Run a Temporal dev server and a worker in this terminal; Ctrl-C ends both in order."""
+    """Run a Temporal dev server, a worker and the dashboard in this terminal; Ctrl-C ends all in order."""
     from dspex.cli._up import run_up  # noqa: PLC0415
 
     run(run_up(trust=trust or [], trust_api_base=trust_api_base or []))
@@ -158,6 +158,17 @@ def worker(
             trust=trust or [], trust_api_base=trust_api_base or [], processes=processes, with_parent=with_parent
         )
     )
+
+
+@app.command()
+def dashboard(
+    host: Annotated[str, typer.Option(help="Where to listen; anywhere but 127.0.0.1 demands a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8400,
+) -> None:
+    """Show runs in a browser: live scores, candidates, rows, cost."""
+    from dspex.cli._dashboard import run_dashboard  # noqa: PLC0415
+
+    run(run_dashboard(host=host, port=port))
 
 
 @app.command()

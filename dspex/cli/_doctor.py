@@ -10,6 +10,7 @@ from dspex import settings
 from dspex.cli._cache import describe
 from dspex.cli._shell import FAILED, tell, tell_json
 from dspex.client import Client
+from dspex.dashboard import dashboard_installed
 from dspex.devserver import configured_server, running_dev_server
 from dspex_core.artifacts import ArtifactStore
 from dspex_core.errors import DSPExError
@@ -46,6 +47,7 @@ async def examine(*, as_json: bool) -> None:
         await _artifacts(),
         _temporal_command(),
         *await _server(),
+        _dashboard(),
         *_keys(),
         *_trusted_addresses(),
         *_models(),
@@ -142,6 +144,12 @@ def _trusted_addresses() -> list[Finding]:
         advice = "correct DSPEX_TRUSTED_API_BASES"
         return [Finding("trusted addresses", ok=False, found=str(error), advice=advice)]
     return [Finding("trusted addresses", ok=True, found=", ".join(named))] if named else []
+
+
+def _dashboard() -> Finding:
+    if not dashboard_installed():
+        return Finding("dashboard", ok=None, found="not installed", advice="pip install 'dspex[dashboard]'")
+    return Finding("dashboard", ok=True, found="installed", advice="`dspex up` and `dspex dashboard` serve it")
 
 
 def _models() -> list[Finding]:

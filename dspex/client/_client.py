@@ -34,7 +34,7 @@ COMPILE_TYPES = tuple(sorted(found.__name__ for found in workflows.COMPILE_WORKF
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A line of `Client.list_runs`."""
+    """A line of `Client.list_runs`; what the server's search attributes do not tell is None."""
 
     id: str
     status: Status
@@ -42,6 +42,9 @@ class RunSummary:
     phase: str | None
     score: float | None
     started: str
+    program: str | None = None
+    lm_calls: int | None = None
+    cost_usd: float | None = None
 
 
 class Client:
@@ -196,6 +199,9 @@ class Client:
                     phase=attributes.get(workflows.PHASE),
                     score=attributes.get(workflows.BEST_SCORE),
                     started=execution.start_time.isoformat(timespec="seconds"),
+                    program=attributes.get(workflows.PROGRAM),
+                    lm_calls=attributes.get(workflows.LM_CALLS),
+                    cost_usd=attributes.get(workflows.COST_USD),
                 )
             )
         return found

@@ -7,7 +7,7 @@ import re
 from dspex_core.errors import UnknownNameError
 from dspex_core.home import home
 
-__all__ = ["artifacts_url", "home", "log_level", "task_queue", "trusted_api_bases"]
+__all__ = ["artifacts_url", "encryption_key", "home", "log_level", "task_queue", "trusted_api_bases"]
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -15,6 +15,11 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 def artifacts_url() -> str:
     """Give the URL of the artifact store: DSPEX_ARTIFACTS, or the file URL of `artifacts` inside `home`."""
     return os.environ.get("DSPEX_ARTIFACTS") or (home() / "artifacts").as_uri()
+
+
+def encryption_key() -> str | None:
+    """Give the keys that DSPEX_ENCRYPTION_KEY has, as `Keyring.parse` reads them; None if it is not set or empty."""
+    return os.environ.get("DSPEX_ENCRYPTION_KEY") or None
 
 
 def task_queue() -> str:

@@ -9,6 +9,7 @@ DSPExError
 │   │   └── CodeMissingError    code that a program, a metric or a tool names cannot be imported here
 │   ├── UnknownNameError      no metric, optimizer, module … of that name; names the nearest
 │   ├── ConfigurationError    a setting, an API key or an LM is missing or contradicts another
+│   │   └── EncryptionError     keys for encryption are malformed, or something was encrypted with another key
 │   ├── ToolError             a function cannot be a tool, or a tool was called with arguments that do not fit
 │   ├── ServerUnavailableError  no Temporal server answers at the address given
 │   └── RunConflictError      a run of that id exists and cannot be used like this
@@ -102,6 +103,10 @@ class UnknownNameError(InputError):
 
 class ConfigurationError(InputError):
     """A setting, an API key or an LM is missing, or contradicts another one."""
+
+
+class EncryptionError(ConfigurationError):
+    """Keys for encryption are malformed, or something was encrypted with a key that is not here."""
 
 
 class ToolError(InputError):

@@ -160,6 +160,22 @@ def worker(
     )
 
 
+@app.command(name="codec-server")
+def codec_server(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but a loopback one needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8401,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="A page that may ask; by default the Web UI of the server in use.")
+    ] = None,
+) -> None:
+    """Make encrypted and large payloads readable in Temporal's Web UI, for whoever holds the keys."""
+    from dspex.cli._codec_server import serve_codec  # noqa: PLC0415
+
+    run(serve_codec(host=host, port=port, origins=allow_origin or []))
+
+
 @app.command()
 def dashboard(
     host: Annotated[str, typer.Option(help="Where to listen; anywhere but 127.0.0.1 demands a token.")] = "127.0.0.1",

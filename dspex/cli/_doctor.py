@@ -12,7 +12,7 @@ from dspex.cli._shell import FAILED, tell, tell_json
 from dspex.client import Client
 from dspex.dashboard import dashboard_installed
 from dspex.devserver import configured_server, running_dev_server
-from dspex_core.artifacts import ArtifactStore
+from dspex_core.artifacts import ArtifactStore, Keyring
 from dspex_core.errors import DSPExError
 from dspex_core.home import home
 from dspex_core.lm import PRESETS, BreakerReport, ResponseCache, TrustedAddresses, broken_models
@@ -44,6 +44,7 @@ async def examine(*, as_json: bool) -> None:
         *_packages(),
         _home(),
         _cache(),
+        _encryption(),
         await _artifacts(),
         _temporal_command(),
         *await _server(),
@@ -96,6 +97,19 @@ def _cache() -> Finding:
     except DSPExError as error:
         return Finding("answer cache", ok=False, found=str(error))
     return Finding("answer cache", ok=stats.usable, found=describe(stats))
+
+
+def _encryption() -> Finding:
+    keys = settings.encryption_key()
+    if keys is None:
+        advice = "set DSPEX_ENCRYPTION_KEY to encrypt what the Temporal server and the artifact store keep"
+        return Finding("encryption", ok=None, found="off", advice=advice)
+    try:
+        first, *others = Keyring.parse(keys).key_ids
+    except DSPExError as error:
+        return Finding("encryption", ok=False, found=str(error))
+    also = f"; {', '.join(others)} decrypt too" if others else ""
+    return Finding("encryption", ok=True, found=f"on, with the key {first}{also}")
 
 
 async def _artifacts() -> Finding:

@@ -20,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from dspex._rooms import workflows
 from dspex.client._status import RunStatus, status_of
+from dspex.client._trouble import readable, trouble_below, trouble_of
 from dspex.devserver import Server, web_ui_link
 from dspex_core.artifacts import ArtifactStore, DatasetReader
 from dspex_core.errors import RunError, RunFailedError, RunNotFoundError, ServerUnavailableError
@@ -169,7 +170,16 @@ class Run:
             seconds=_seconds(description),
             web_ui=self.web_ui,
         )
-        return await self._with_progress(known.model_copy(update={"note": trouble_of(description)}))
+        temporal = self._connection.temporal
+        note = await trouble_of(temporal, description)
+        found = await self._with_progress(known.model_copy(update={"note": note}))
+        if (
+            found.status == "running"
+            and found.progress is None
+            and (below := await trouble_below(temporal, description))
+        ):
+            return found.model_copy(update={"note": below})
+        return found
 
     async def events(self) -> AsyncIterator[Event]:
         """What happens from now on, until the run ends; first the candidates scored so far.
@@ -199,7 +209,7 @@ class Run:
         try:
             progress, note = await self._progress(known)
         except RunError as error:
-            return known.model_copy(update={"note": str(error)})
+            return known.model_copy(update={"note": known.note or str(error)})
         update: dict[str, Any] = {
             "note": note or known.note,
             "progress": progress,
@@ -234,14 +244,17 @@ class Run:
     async def _rows_of(self, evaluation_id: str) -> "tuple[workflows.EvaluationStatus, str | None] | None":
         handle = self._connection.temporal.get_workflow_handle(evaluation_id)
         try:
-            return await self._query(handle, workflows.EvaluationStatus), trouble_of(await handle.describe())
+            trouble = await trouble_of(self._connection.temporal, await handle.describe())
+            return await self._query(handle, workflows.EvaluationStatus), trouble
         except (RunError, RPCError):
             return None  # it has not begun, or has just ended
 
     async def _query(self, handle: WorkflowHandle[Any, Any], kind: type[Any]) -> Any:
         try:
             return await asyncio.wait_for(handle.query("status", result_type=kind), QUERY_SECONDS)
-        except (RPCError, WorkflowQueryFailedError, TimeoutError):
+        except WorkflowQueryFailedError as error:
+            raise RunError(f"the worker that was asked cannot tell where the run stands: {error.message}") from None
+        except (RPCError, TimeoutError):
             raise RunError("no worker answers; start one with `dspex worker`, and the run goes on") from None
 
     async def _failure(self) -> str:
@@ -277,21 +290,13 @@ def rpc_error(error: RPCError, run_id: str) -> RunError | ServerUnavailableError
     return RunError(f"run {run_id}: {error.message}")
 
 
-def trouble_of(description: WorkflowExecutionDescription) -> str | None:
-    """What a workflow's activities failed of last, while they are tried again."""
-    for pending in description.raw_description.pending_activities:
-        if pending.attempt > 1 and pending.last_failure.message:
-            return f"trying again (attempt {pending.attempt}) after: {pending.last_failure.message}"
-    return None
-
-
 def failure_of(error: BaseException) -> str:
     """What a workflow failed of: the innermost cause that says something."""
     kind, said = "failed", str(error)
     cause: BaseException | None = error.__cause__
     while cause is not None:
         if isinstance(cause, ApplicationError):
-            said = cause.message
+            said = readable(cause.message)
             if cause.type:
                 said = f"{cause.type}: {said}"
         elif isinstance(cause, (CancelledError, TerminatedError)):

@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 
 from temporalio.api.common.v1 import Payload
-from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import (
     DataConverter,
+    DefaultFailureConverter,
     ExternalStorage,
     StorageDriver,
     StorageDriverClaim,
@@ -11,7 +11,8 @@ from temporalio.converter import (
     StorageDriverStoreContext,
 )
 
-from dspex_core.artifacts import ArtifactStore
+from dspex.encryption import EncryptionCodec, ReadablePayloadConverter, SealedFailureConverter
+from dspex_core.artifacts import ArtifactStore, Keyring
 
 LARGEST_INLINE_BYTES = 16 * 1024
 """Larger payloads are artifacts; a history holds their digests, and stays small whatever the demos' size."""
@@ -41,9 +42,12 @@ class ArtifactDriver(StorageDriver):
         return [Payload.FromString(await self._store.get(claim.claim_data["digest"])) for claim in claims]
 
 
-def data_converter(store: ArtifactStore) -> DataConverter:
-    """Pydantic values as readable JSON, large ones as artifacts."""
+def data_converter(store: ArtifactStore, keyring: Keyring | None = None) -> DataConverter:
+    """Pydantic values as JSON, large ones as artifacts; with keys, these and the texts of failures are encrypted."""
+    # The SDK encrypts first and stores then: what it keeps in the store is encrypted too.
     return DataConverter(
-        payload_converter_class=PydanticPayloadConverter,
+        payload_converter_class=ReadablePayloadConverter,
+        payload_codec=EncryptionCodec(keyring),
+        failure_converter_class=DefaultFailureConverter if keyring is None else SealedFailureConverter,
         external_storage=ExternalStorage(drivers=[ArtifactDriver(store)], payload_size_threshold=LARGEST_INLINE_BYTES),
     )

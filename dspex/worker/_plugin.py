@@ -1,6 +1,5 @@
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 from temporalio.client import Client
@@ -10,8 +9,9 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from dspex import settings
 from dspex._rooms import activities, workflows
-from dspex.worker._payloads import data_converter
-from dspex_core.artifacts import ArtifactStore
+from dspex.encryption import PayloadReader, SealedWorkflowRunner
+from dspex.worker._payloads import ArtifactDriver, data_converter
+from dspex_core.artifacts import ArtifactStore, Keyring
 from dspex_core.errors import DSPExError
 
 PASSED_THROUGH = ("dspex_core", "pydantic", "pydantic_core", "annotated_types")
@@ -30,15 +30,25 @@ class DSPExPlugin(SimplePlugin):
         artifacts: URL of the artifact store; by default DSPEX_ARTIFACTS or a folder in DSPEX_HOME.
         trust_api_base: Addresses that this worker's keys may be sent to when a run names them, besides the providers'
             own, those in the providers' variables, loopback, and those in DSPEX_TRUSTED_API_BASES.
+        encryption_key: Keys that payloads and artifacts are encrypted with, as DSPEX_ENCRYPTION_KEY, the default, has
+            them: "ID:BASE64,ID:BASE64". Without any, nothing is encrypted.
 
     Raises:
         ConfigurationError: If there is no store at that URL, or an address is none.
+        EncryptionError: If the keys are malformed.
     """
 
     def __init__(
-        self, *, trust: Collection[str] = (), artifacts: str | None = None, trust_api_base: Collection[str] = ()
+        self,
+        *,
+        trust: Collection[str] = (),
+        artifacts: str | None = None,
+        trust_api_base: Collection[str] = (),
+        encryption_key: str | None = None,
     ) -> None:
-        store = ArtifactStore(artifacts or settings.artifacts_url())
+        keys = encryption_key or settings.encryption_key()
+        keyring = Keyring.parse(keys) if keys else None
+        store = ArtifactStore(artifacts or settings.artifacts_url(), keyring=keyring)
         addresses = (*trust_api_base, *settings.trusted_api_bases())
         shells = activities.Activities(store, trust=tuple(trust), trust_api_base=addresses)
 
@@ -49,7 +59,7 @@ class DSPExPlugin(SimplePlugin):
             finally:
                 await shells.close()
 
-        self._converter = data_converter(store)
+        self._converter = data_converter(store, keyring)
         self._shells: list[Callable[..., Any]] = [
             shells.evaluate_chunk,
             shells.trace_rows,
@@ -75,6 +85,11 @@ class DSPExPlugin(SimplePlugin):
             run_context=closing,
         )
         self.store = store
+        self._keyring = keyring
+
+    def payload_reader(self) -> PayloadReader:
+        """What makes payloads of a history readable again, large and encrypted ones."""
+        return PayloadReader(ArtifactDriver(self.store), self._keyring)
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add workflows and activities, in place of those that a plugin on the client has added, and our payloads."""
@@ -103,4 +118,5 @@ def _runner(existing: WorkflowRunner | None) -> WorkflowRunner:
     runner = existing or SandboxedWorkflowRunner()
     if not isinstance(runner, SandboxedWorkflowRunner):
         return runner
-    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*PASSED_THROUGH))
+    restrictions = runner.restrictions.with_passthrough_modules(*PASSED_THROUGH)
+    return SealedWorkflowRunner(restrictions=restrictions, runner_class=runner.runner_class)

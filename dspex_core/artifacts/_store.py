@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from dspex_core.artifacts._keyring import Keyring, is_sealed, without_keys
 from dspex_core.errors import ArtifactError, ArtifactMissingError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -14,13 +15,15 @@ class ArtifactStore:
 
     Args:
         url: A folder (`file:///…`), or s3://, gs:// or az:// for workers on several machines.
+        keyring: Keys that artifacts are encrypted with; their names stay digests of what is in them.
 
     Raises:
         ConfigurationError: If there is no store at that URL.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, keyring: Keyring | None = None) -> None:
         self._url = url
+        self._keyring = keyring
         self._store = _open(url)
 
     async def put(self, content: bytes) -> str:
@@ -34,7 +37,7 @@ class ArtifactStore:
         """
         digest = hashlib.sha256(content).hexdigest()
         try:
-            await self._store.put_async(_path(digest), content)
+            await self._store.put_async(_path(digest), self._keyring.seal(content) if self._keyring else content)
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise ArtifactError(f"cannot write to the artifact store {self._url}: {_reason(error)}") from None
         return digest
@@ -44,6 +47,7 @@ class ArtifactStore:
 
         Raises:
             ArtifactMissingError: If there are none, or they are not what the digest says.
+            EncryptionError: If they are encrypted with a key that is not here.
             ArtifactError: If the store cannot be read.
         """
         try:
@@ -54,11 +58,20 @@ class ArtifactStore:
             ) from None
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise ArtifactError(f"cannot read from the artifact store {self._url}: {_reason(error)}") from None
+        if hashlib.sha256(content).hexdigest() == digest:
+            return content
+        if is_sealed(content):
+            content = self._opened(content)
         if hashlib.sha256(content).hexdigest() != digest:
             raise ArtifactMissingError(
                 f"artifact {digest} in {self._url} has been altered: delete it and start the run again"
             )
         return content
+
+    def _opened(self, sealed: bytes) -> bytes:
+        if self._keyring is None:
+            raise without_keys(sealed)
+        return self._keyring.open(sealed)
 
 
 def _open(url: str) -> "ObjectStore":

@@ -87,6 +87,8 @@ def details_of(progress: Progress) -> str:
 
 
 def _scored(candidate: CandidateEvaluated) -> str:
+    if candidate.estimate is not None:
+        return f"about {candidate.estimate:.2f} %, out of the race after {candidate.rows} rows"
     rows = "" if candidate.rows is None else f" on {candidate.rows} rows"
     return f"{candidate.score:.2f} %{rows}"
 

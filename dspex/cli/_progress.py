@@ -56,7 +56,7 @@ class ProgressView:
     def show(self, event: Event) -> None:
         """Take an event in."""
         before, self._progress = self._progress, self._progress.after(event)
-        if self._progress.phase != before.phase:
+        if isinstance(event, PhaseStarted):
             self._phase_began = time.monotonic()
         if isinstance(event, RunHeldUp):
             self.say(event.reason)
@@ -105,8 +105,14 @@ def _plain(event: Event, progress: Progress, before: Progress) -> str | None:
     match event:
         case CandidateEvaluated():
             failed = f", {event.failed} rows failed" if event.failed else ""
-            return f"{event.label}: {event.score:.2f} %{failed}; {usage_line(progress.usage)}"
+            return f"{event.label}: {_scored(event)}{failed}; {usage_line(progress.usage)}"
         case PhaseStarted() if progress.phase != before.phase:
             return f"{event.phase}{f' ({event.rows} rows)' if event.rows else ''}"
         case _:
             return None
+
+
+def _scored(candidate: CandidateEvaluated) -> str:
+    if candidate.estimate is None:
+        return f"{candidate.score:.2f} %"
+    return f"about {candidate.estimate:.2f} %, out of the race after {candidate.rows} rows"

@@ -25,7 +25,6 @@ from dspex.devserver import Server, web_ui_link
 from dspex_core.artifacts import ArtifactStore, DatasetReader
 from dspex_core.errors import RunError, RunFailedError, RunNotFoundError, ServerUnavailableError
 from dspex_core.events import (
-    CandidateEvaluated,
     Event,
     OptimizerFinished,
     PhaseStarted,
@@ -311,18 +310,7 @@ def _seconds(description: WorkflowExecutionDescription) -> float:
 
 
 def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:
-    candidates = tuple(
-        CandidateEvaluated(
-            index=c.index,
-            label=c.label,
-            score=c.score,
-            failed=c.failed,
-            parent=c.parent,
-            merged_with=c.merged_with,
-            rows=c.rows,
-        )
-        for c in output.candidates
-    )
+    candidates = tuple(candidate.evaluated() for candidate in output.candidates)
     return Progress(optimizer=optimizer, phase="finished", candidates=candidates, usage=output.usage, finished=True)
 
 

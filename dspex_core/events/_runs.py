@@ -73,6 +73,7 @@ class CandidateEvaluated(EventModel):
         parent: Index of the candidate that it was made from, if it was made from one.
         merged_with: Index of a second one that it was made from, if there is one.
         rows: Rows it was scored on, where that is not all of them.
+        estimate: Percent it would probably have come to, where a race stopped its evaluation.
     """
 
     type: Literal["candidate_evaluated"] = "candidate_evaluated"
@@ -83,6 +84,7 @@ class CandidateEvaluated(EventModel):
     parent: int | None = None
     merged_with: int | None = None
     rows: int | None = None
+    estimate: float | None = None
 
 
 class OptimizationStep(EventModel):

@@ -1,6 +1,6 @@
 """Optimizers: they find the state of a program that scores best."""
 
-from dspex_core.optimizers._base import LMOption, Optimizer
+from dspex_core.optimizers._base import LMOption, Optimizer, RacingOptimizer
 from dspex_core.optimizers._better_together import BetterTogether
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._bootstrap_finetune import BootstrapFinetune
@@ -10,6 +10,7 @@ from dspex_core.optimizers._infer_rules import InferRules
 from dspex_core.optimizers._knn_few_shot import KNNFewShot
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
 from dspex_core.optimizers._plan import Plan, Range
+from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
 from dspex_core.optimizers._result import Candidate, CompileResult, Proposal
@@ -39,6 +40,8 @@ __all__ = [
     "Optimizer",
     "Plan",
     "Proposal",
+    "Racing",
+    "RacingOptimizer",
     "Range",
     "Search",
     "TrainedModel",

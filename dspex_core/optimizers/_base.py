@@ -16,6 +16,7 @@ from dspex_core.errors import ConfigurationError, DatasetError, DSPExError, Unkn
 from dspex_core.events import OptimizerFinished, OptimizerStarted
 from dspex_core.modules import as_program
 from dspex_core.optimizers._plan import Plan, planned
+from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._result import CompileResult, P
 from dspex_core.optimizers._search import Search
 from dspex_core.record import require_inputs
@@ -255,3 +256,34 @@ class Optimizer(BaseModel):
             raise ConfigurationError("the program has no predictor: there is nothing to optimize")
         if teacher is not None and teacher.get_state().predictors.keys() != predictors.keys():
             raise ConfigurationError("teacher and student must have the same predictors")
+
+
+class RacingOptimizer(Optimizer):
+    """An optimizer whose candidates may race: `evaluate_all(…, racing=self.race)` stops those that can hardly win.
+
+        class Draws(RacingOptimizer):
+            name = "draws"
+
+            async def search(self, search):
+                given, rows = search.student.get_state(), range(len(search.trainset))
+                proposals = []
+                for row in rows:
+                    demos = await search.labeled_demos([row])
+                    state = given.with_demos(dict.fromkeys(given.predictors, demos))
+                    proposals.append(Proposal(state, f"row {row} as a demo"))
+                await search.evaluate_all(proposals, phase="trying demos", racing=self.race)
+                return proposals[0].state
+
+    Attributes:
+        racing: Whether a candidate's evaluation stops once it can hardly win; False scores each on all rows.
+        racing_confidence: How sure it is, for each candidate, that one that would win is not stopped; with 1.0 only
+            those are stopped that cannot win any more.
+    """
+
+    racing: bool = True
+    racing_confidence: float = Field(default=0.9, ge=0.5, le=1.0)
+
+    @property
+    def race(self) -> Racing | None:
+        """The rules of its races; None if there are none."""
+        return Racing(confidence=self.racing_confidence, seed=self.seed) if self.racing else None

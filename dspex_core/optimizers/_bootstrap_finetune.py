@@ -10,7 +10,8 @@ from dspex_core.errors import ConfigurationError, DatasetError, FineTuningError
 from dspex_core.modules import DSPyProgram
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._result import P
-from dspex_core.optimizers._search import Search, all_of
+from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.references import CodeReference, reference_to
 from dspex_core.seam import (
     FEWEST_EXAMPLES,

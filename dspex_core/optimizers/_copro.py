@@ -6,9 +6,11 @@ from pydantic import Field
 
 from dspex_core.errors import AdapterParseError
 from dspex_core.modules import Predict
-from dspex_core.optimizers._base import LMOption, Optimizer
+from dspex_core.optimizers._base import LMOption, RacingOptimizer
+from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._result import P, Proposal
-from dspex_core.optimizers._search import Search, all_of
+from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.optimizers._words import plain_text, program_in_words, rows_in_words, with_instructions
 from dspex_core.seam import Dataset, ProgramState
 from dspex_core.signature import InputField, OutputField, Signature
@@ -44,7 +46,7 @@ class OutdoAttempts(Signature):
     new_instruction: str = OutputField(desc="the instruction, and nothing else")
 
 
-class COPRO(Optimizer):
+class COPRO(RacingOptimizer):
     """Has a model write instructions, tries them, and has it write better ones, knowing how the earlier ones did.
 
         best = await COPRO(metric="exact_match", breadth=6).compile(triage, trainset=trainset, valset=valset)
@@ -83,7 +85,7 @@ class COPRO(Optimizer):
             search.phase("writing instructions", detail=f"round {depth + 1} of {self.depth}")
             latest = await self._written(search, ascent, depth)
             for name in ascent.state.predictors:
-                await ascent.climb(search, name, latest[name], depth)
+                await ascent.climb(search, name, latest[name], depth, racing=self.race)
         return ascent.state
 
     async def _written(self, search: Search[P], ascent: "_Ascent", depth: int) -> dict[str, list[str]]:
@@ -140,8 +142,11 @@ class _Ascent:
         self.state = state
         self.parent = 0
         self.tried: dict[str, dict[str, float]] = {name: {} for name in state.predictors}
+        self.scored: dict[str, dict[str, float]] = {name: {} for name in state.predictors}
 
-    async def climb(self, search: Search[P], name: str, latest: list[str], depth: int) -> None:
+    async def climb(
+        self, search: Search[P], name: str, latest: list[str], depth: int, *, racing: Racing | None
+    ) -> None:
         """Try a predictor's instructions side by side, and put its best one in force."""
         tried = self.tried[name]
         # Beside other predictors' new instructions, what was tried before may now do otherwise.
@@ -154,10 +159,13 @@ class _Ascent:
             )
             for number, instruction in enumerate(instructions, start=1)
         ]
-        candidates = await search.evaluate_all(proposals, phase="trying instructions", detail=f"{name}")
+        candidates = await search.evaluate_all(proposals, phase="trying instructions", detail=name, racing=racing)
         for instruction, candidate in zip(instructions, candidates, strict=True):
-            tried[instruction] = max(candidate.score, tried.get(instruction, 0.0))
-        best = max(tried, key=tried.__getitem__)
+            tried[instruction] = max(candidate.likely_score, tried.get(instruction, 0.0))
+            if candidate.rows is None:
+                self.scored[name][instruction] = tried[instruction]
+        scored = self.scored[name]
+        best = max(scored, key=scored.__getitem__)
         if best in instructions:
             self.parent = candidates[instructions.index(best)].index
         self.state = with_instructions(self.state, {name: best})

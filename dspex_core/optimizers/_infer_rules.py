@@ -6,9 +6,11 @@ from pydantic import Field
 
 from dspex_core.errors import AdapterParseError, ConfigurationError, DatasetError, LMContextLengthError
 from dspex_core.modules import ChainOfThought
+from dspex_core.optimizers._base import RacingOptimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._result import P, Proposal
-from dspex_core.optimizers._search import Search, all_of
+from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.optimizers._words import program_in_words, rows_in_words, with_instructions
 from dspex_core.seam import Dataset, Program, ProgramState
 from dspex_core.signature import InputField, OutputField, Signature
@@ -32,7 +34,7 @@ class InduceRules(Signature):
     rules: str = OutputField(desc="the rules, one a line")
 
 
-class InferRules(BootstrapFewShot):
+class InferRules(RacingOptimizer, BootstrapFewShot):
     """Bootstraps demos, has a model work out rules from the training rows, and tells the program to follow them.
 
         optimizer = InferRules(metric="exact_match", num_candidates=4)
@@ -92,7 +94,7 @@ class InferRules(BootstrapFewShot):
             for number, state in zip(numbers, ruled, strict=True)
             if state != bootstrapped
         ]
-        await search.evaluate_all(proposals, phase="evaluating sets of rules")
+        await search.evaluate_all(proposals, phase="evaluating sets of rules", racing=self.race)
         return proposals[-1].state
 
     async def _with_rules(self, search: Search[P], state: ProgramState, number: int) -> ProgramState:

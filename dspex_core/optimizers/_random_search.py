@@ -2,17 +2,18 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from dspex_core.optimizers._base import Optimizer
+from dspex_core.optimizers._base import RacingOptimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._demo_sets import NO_DEMOS, demo_set
 from dspex_core.optimizers._result import P
-from dspex_core.optimizers._search import Search, all_of
+from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.seam import Dataset, ProgramState
 
 PHASE = "evaluating sets of demos"
 
 
-class BootstrapFewShotWithRandomSearch(Optimizer):
+class BootstrapFewShotWithRandomSearch(RacingOptimizer):
     """Bootstraps many sets of demos, each from another order of the training rows, and keeps the best.
 
         optimizer = BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=4)
@@ -61,7 +62,7 @@ class BootstrapFewShotWithRandomSearch(Optimizer):
         if self.stop_at_score is not None:
             return await self._one_by_one(search, bootstrap, numbers, self.stop_at_score)
         proposals = await all_of(demo_set(search, bootstrap, number) for number in numbers)
-        await search.evaluate_all(proposals, phase=PHASE)
+        await search.evaluate_all(proposals, phase=PHASE, racing=self.race)
         return proposals[-1].state
 
     async def _one_by_one(
@@ -71,7 +72,7 @@ class BootstrapFewShotWithRandomSearch(Optimizer):
         for number in numbers:
             proposal = await demo_set(search, bootstrap, number)
             state = proposal.state
-            candidates = await search.evaluate_all([proposal], phase=PHASE, detail=proposal.label)
+            candidates = await search.evaluate_all([proposal], phase=PHASE, detail=proposal.label, racing=self.race)
             if any(candidate.score >= stop_at_score for candidate in candidates):
                 break
         return state

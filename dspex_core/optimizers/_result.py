@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from dspex_core.events import CandidateEvaluated
 from dspex_core.programs import write_whole
 from dspex_core.record import Example
 from dspex_core.reports import Gain, Reported, gain_of, pareto_front, report_page
@@ -31,6 +32,7 @@ class Candidate(BaseModel):
         parent: Index of the candidate that it was made from, if it was made from one.
         merged_with: Index of a second one that it was made from, if there is one.
         rows: Rows it was scored on, where that is not all of them; such a candidate never wins.
+        estimate: Percent it would probably have come to, where a race stopped its evaluation.
         usage: What scoring it took; rows whose scores were known already took nothing.
     """
 
@@ -44,7 +46,17 @@ class Candidate(BaseModel):
     parent: int | None = None
     merged_with: int | None = None
     rows: int | None = None
+    estimate: float | None = None
     usage: Usage = Usage()
+
+    @property
+    def likely_score(self) -> float:
+        """What an optimizer may go by: the score or, where a race stopped its evaluation, the estimate."""
+        return self.score if self.estimate is None else self.estimate
+
+    def evaluated(self) -> CandidateEvaluated:
+        """The event that tells of it."""
+        return CandidateEvaluated.model_validate(self.model_dump(include=set(CandidateEvaluated.model_fields)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Candidate):

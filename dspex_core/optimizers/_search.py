@@ -1,17 +1,19 @@
-import asyncio
 import hashlib
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import EvaluationError
-from dspex_core.events import CandidateEvaluated, CandidateProposed, OptimizationStep, PhaseStarted, UsageAdded
+from dspex_core.events import CandidateProposed, OptimizationStep, PhaseStarted, UsageAdded
 from dspex_core.modules import Module
 from dspex_core.optimizers._once import Once
+from dspex_core.optimizers._racing import Blocks, Heat, Racing, Scores, run_races
 from dspex_core.optimizers._rehearsal import current_rehearsal
 from dspex_core.optimizers._result import Candidate, CompileResult, P, Proposal
+from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.record import Prediction
 from dspex_core.seam import (
     AdapterConfig,
@@ -31,9 +33,6 @@ from dspex_core.seam import (
     scoped_runtime,
 )
 from dspex_core.usage import Usage
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -112,34 +111,37 @@ class Search(Generic[P]):
         candidates = await self.evaluate_all([Proposal(state, label, parent)], phase=f"evaluating {label}")
         return candidates[0] if candidates else None
 
-    async def evaluate_all(self, proposals: Sequence[Proposal], *, phase: str, detail: str = "") -> list[Candidate]:
+    async def evaluate_all(
+        self, proposals: Sequence[Proposal], *, phase: str, detail: str = "", racing: Racing | None = None
+    ) -> list[Candidate]:
         """Score states side by side and enter each as a candidate, in this order; without a validation set, do nothing.
 
         Args:
             proposals: What to score, and on which rows.
             phase: What this is, for whoever watches; one of few in a run.
             detail: More about it.
+            racing: Lets proposals race the best candidate so far, and each other where they have the same rows: one
+                that can hardly win is not scored on the rest. None scores each on all. Ask for one race after another.
 
         Raises:
             LMError: If a model could not be reached. The other evaluations are finished first, so that their answers
                 are kept.
             MetricError: If the metric raised or returned no score.
         """
-        dataset, metric = self.valset, self.metric
-        if dataset is None or metric is None or not proposals:
+        if self.valset is None or self.metric is None or not proposals:
             return []
-        rows = sum(len(self.val_rows if proposal.rows is None else proposal.rows) for proposal in proposals)
-        self.runtime.emit(PhaseStarted(phase=phase, detail=detail, rows=rows))
         numbered = list(enumerate(proposals, start=self._asked))
         self._asked += len(proposals)
+        heats = [Heat(self.val_rows if proposal.rows is None else proposal.rows) for proposal in proposals]
+        racing = racing if self._complete else None
+        if racing is None:
+            self.runtime.emit(PhaseStarted(phase=phase, detail=detail, rows=sum(len(heat.rows) for heat in heats)))
         for index, proposal in numbered:
             self._propose(index, proposal)
-        self._evaluating += 1
-        try:
-            found = await all_of([self._evaluate(index, p, dataset, metric) for index, p in numbered])
-        finally:
-            self._evaluating -= 1
-            self._book_evaluations()
+        if racing is not None:
+            heats = await self._raced(proposals, heats, racing, phase=phase, detail=detail)
+        with self._evaluation():
+            found = await all_of([self._evaluate(*each, heat) for each, heat in zip(numbered, heats, strict=True)])
         self._step(found)
         return found
 
@@ -252,7 +254,7 @@ class Search(Generic[P]):
         Raises:
             EvaluationError: If every row of every candidate failed: there is no winner then.
         """
-        complete = [candidate for candidate in self.candidates if candidate.rows is None]
+        complete = self._complete
         if not complete:
             return self._result(found, None)
         if all(candidate.failed == len(self.val_rows) for candidate in complete):
@@ -273,9 +275,30 @@ class Search(Generic[P]):
             best_scores=self.scores(state) if scored else (),
         )
 
-    async def _evaluate(self, index: int, proposal: Proposal, dataset: Dataset, metric: MetricLike) -> Candidate:
-        rows = self.val_rows if proposal.rows is None else proposal.rows
-        scored, usage = await self._scored(proposal.state, rows, dataset, metric)
+    @property
+    def _complete(self) -> list[Candidate]:
+        return [candidate for candidate in self.candidates if candidate.rows is None]
+
+    async def _raced(
+        self, proposals: Sequence[Proposal], heats: Sequence[Heat], racing: Racing, *, phase: str, detail: str
+    ) -> list[Heat]:
+        """Score proposals in races; returns the rows that each was scored on."""
+        states = {digest_of(proposal.state): proposal.state for proposal in proposals}
+        entries = [(digest_of(proposal.state), heat) for proposal, heat in zip(proposals, heats, strict=True)]
+        rivals = [dict(zip(self.val_rows, self.scores(rival.state), strict=True)) for rival in self._complete]
+
+        async def score(blocks: Blocks) -> list[Usage]:
+            left = f"{len(blocks)} in the race"
+            rows = sum(len(rows) for _, rows in blocks)
+            self.runtime.emit(PhaseStarted(phase=phase, detail=f"{detail}, {left}" if detail else left, rows=rows))
+            with self._evaluation():
+                found = await all_of([self._scored(states[name], rows) for name, rows in blocks])
+            return [usage for _, usage in found]
+
+        return await run_races(racing, entries, rivals, known=self._known, score=score)
+
+    async def _evaluate(self, index: int, proposal: Proposal, heat: Heat) -> Candidate:
+        scored, usage = await self._scored(proposal.state, heat.rows)
         candidate = Candidate(
             index=index,
             label=proposal.label,
@@ -284,8 +307,9 @@ class Search(Generic[P]):
             failed=sum(row.failed for row in scored),
             parent=proposal.parent,
             merged_with=proposal.merged_with,
-            rows=self._told_rows(rows),
-            usage=usage,
+            rows=self._told_rows(heat.rows),
+            estimate=heat.estimate,
+            usage=heat.usage + usage,
         )
         self._done[index] = candidate
         while (following := self._done.pop(len(self.candidates), None)) is not None:
@@ -310,28 +334,24 @@ class Search(Generic[P]):
 
     def _step(self, found: Sequence[Candidate]) -> None:
         self.steps += 1
-        best = max(found, key=lambda candidate: (candidate.score, candidate.index))
+        best = max(found, key=lambda candidate: (candidate.likely_score, candidate.index))
         indices = tuple(candidate.index for candidate in found)
-        self.runtime.emit(OptimizationStep(step=self.steps, candidates=indices, best=best.index, score=best.score))
+        self.runtime.emit(
+            OptimizationStep(step=self.steps, candidates=indices, best=best.index, score=best.likely_score)
+        )
 
     def _enter(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
-        self.runtime.emit(
-            CandidateEvaluated(
-                index=candidate.index,
-                label=candidate.label,
-                score=candidate.score,
-                failed=candidate.failed,
-                parent=candidate.parent,
-                merged_with=candidate.merged_with,
-                rows=candidate.rows,
-            )
-        )
+        self.runtime.emit(candidate.evaluated())
 
-    async def _scored(
-        self, state: ProgramState, rows: Sequence[int], dataset: Dataset, metric: MetricLike
-    ) -> tuple[list[_Scored], Usage]:
-        digest, spent = digest_of(state), Usage()
+    def _known(self, digest: str, rows: Sequence[int]) -> Scores:
+        found = {row: self._scores.known((digest, row)) for row in rows}
+        return {row: scored.score for row, scored in found.items() if scored is not None}
+
+    async def _scored(self, state: ProgramState, rows: Sequence[int]) -> tuple[list[_Scored], Usage]:
+        digest, spent, dataset, metric = digest_of(state), Usage(), self.valset, self.metric
+        if dataset is None or metric is None:
+            raise EvaluationError("there is nothing to score on: the search has no validation set, or no metric")
 
         async def run(keys: list[tuple[str, int]]) -> list[_Scored]:
             nonlocal spent
@@ -354,11 +374,17 @@ class Search(Generic[P]):
 
         return await self._scores.values([(digest, row) for row in rows], run), spent
 
-    def _book_evaluations(self) -> None:
+    @contextmanager
+    def _evaluation(self) -> Generator[None]:
         """Tell what evaluations took, once none is under way: until then it is part of what their rows tell."""
-        if self._evaluating == 0:
-            self.runtime.emit(UsageAdded(usage=self._unbooked))
-            self._unbooked = Usage()
+        self._evaluating += 1
+        try:
+            yield
+        finally:
+            self._evaluating -= 1
+            if self._evaluating == 0:
+                self.runtime.emit(UsageAdded(usage=self._unbooked))
+                self._unbooked = Usage()
 
     def _add(self, usage: Usage) -> None:
         self.usage += usage
@@ -368,22 +394,3 @@ class Search(Generic[P]):
 def digest_of(state: ProgramState) -> str:
     """What a state is, as a short text: equal for equal states only."""
     return hashlib.blake2b(state.model_dump_json().encode(), digest_size=16).hexdigest()
-
-
-async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """Two results, the work done side by side; if one fails, the other is finished first."""
-    one, other = await asyncio.gather(first, second, return_exceptions=True)
-    if isinstance(one, BaseException):
-        raise one
-    if isinstance(other, BaseException):
-        raise other
-    return one, other
-
-
-async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order, the work done side by side; if some of it fails, the rest is finished first."""
-    outcomes = await asyncio.gather(*work, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]

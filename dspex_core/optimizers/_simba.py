@@ -11,9 +11,10 @@ from pydantic import Field
 
 from dspex_core.errors import AdapterParseError, DatasetError, LMContextLengthError
 from dspex_core.modules import Predict
-from dspex_core.optimizers._base import LMOption, Optimizer
+from dspex_core.optimizers._base import LMOption, RacingOptimizer
 from dspex_core.optimizers._result import P, Proposal
-from dspex_core.optimizers._search import Search, all_of
+from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.optimizers._words import program_in_words, with_instructions
 from dspex_core.seam import Dataset, Program, ProgramState, RowTrace
 from dspex_core.signature import InputField, OutputField, Signature
@@ -72,7 +73,7 @@ class _Draft:
     strategy: Strategy
 
 
-class SIMBA(Optimizer):
+class SIMBA(RacingOptimizer):
     """Stochastic introspective mini-batch ascent: finds rows on which runs differ, and learns from the difference.
 
         optimizer = SIMBA(metric="exact_match", bsize=min(32, len(trainset)), max_steps=4)
@@ -242,7 +243,7 @@ class SIMBA(Optimizer):
         last = len(winners) - 1
         spread = {round(number * last / self.num_candidates) for number in range(self.num_candidates + 1)}
         finalists = [winners[at] for at in sorted(spread - {0})]
-        await search.evaluate_all(finalists, phase="evaluating the best of the steps")
+        await search.evaluate_all(finalists, phase="evaluating the best of the steps", racing=self.race)
         return winners[-1].state
 
     def _best_and_student(self, pool: list[_Member]) -> list[int]:

@@ -29,6 +29,11 @@ class Placed(Sized, Protocol):
         """Rows it was scored on, where these are not all."""
         ...
 
+    @property
+    def likely_score(self) -> float:
+        """Percent, by estimate where its evaluation was stopped."""
+        ...
+
 
 @dataclass(frozen=True)
 class Point:
@@ -64,7 +69,7 @@ class Chart:
 def score_chart(candidates: Sequence[Placed]) -> Chart:
     """Scores of candidates in the order of the search, with the best one so far as a line."""
     whole = [candidate for candidate in candidates if candidate.rows is None]
-    scale = _Scale([float(candidate.index) for candidate in candidates], [each.score for each in candidates])
+    scale = _Scale([float(candidate.index) for candidate in candidates], [each.likely_score for each in candidates])
     best = accumulate((candidate.score for candidate in whole), max)
     corners = [(float(candidate.index), score) for candidate, score in zip(whole, best, strict=True)]
     # A step to the right, then one up: the best so far holds until a better one is found.
@@ -105,8 +110,8 @@ class _Scale:
 
     def point(self, x: float, candidate: Placed, kind: str) -> Point:
         """A candidate's mark."""
-        title = f"{candidate.index}: {candidate.score:.2f} %, {candidate.label}"
-        return Point(self._x(x), self._y(candidate.score), title, kind)
+        title = f"{candidate.index}: {candidate.likely_score:.2f} %, {candidate.label}"
+        return Point(self._x(x), self._y(candidate.likely_score), title, kind)
 
     def line(self, corners: Sequence[tuple[float, float]]) -> str:
         """Corners, as a drawing takes them."""

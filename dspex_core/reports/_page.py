@@ -58,6 +58,16 @@ class ReportedCandidate(Protocol):
         ...
 
     @property
+    def estimate(self) -> float | None:
+        """Percent it would probably have come to, where a race stopped its evaluation."""
+        ...
+
+    @property
+    def likely_score(self) -> float:
+        """The estimate, if there is one, or the score."""
+        ...
+
+    @property
     def usage(self) -> Usage:
         """What scoring it took."""
         ...

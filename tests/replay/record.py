@@ -55,10 +55,10 @@ async def record():
 
 
 async def run_each(client, lm):
-    trainset, valset = conformance_rows(16), conformance_rows(8, start=16)
+    trainset, valset = conformance_rows(16), conformance_rows(24, start=16)
     for run_id, program, optimizer in (
         ("bootstrap-few-shot", conformance_program(), BootstrapFewShot(metric="exact_match")),
-        ("gepa", conformance_program(), GEPA(metric="exact_match", max_metric_calls=60, parallel_proposals=2)),
+        ("gepa", conformance_program(), GEPA(metric="exact_match", max_metric_calls=100, parallel_proposals=2)),
         (
             "mipro-v2",
             conformance_program(),

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Generic
 
 from dspex_core.optimizers._result import Candidate, P, Proposal
-from dspex_core.optimizers._search import Search, all_of
+from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.optimizers.gepa._acceptance import Acceptance
 from dspex_core.optimizers.gepa._budget import Budget
 from dspex_core.optimizers.gepa._candidate_selector import CandidateSelector

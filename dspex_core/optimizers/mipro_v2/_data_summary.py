@@ -1,6 +1,7 @@
 from dspex_core.errors import AdapterParseError
 from dspex_core.optimizers._result import P
-from dspex_core.optimizers._search import Search, all_of
+from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.optimizers.mipro_v2._prompts import DescribeRows, SumUpObservations, asking, shown
 from dspex_core.seam import LMConfig
 

@@ -5,11 +5,12 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from dspex_core.errors import ConfigurationError, DatasetError
-from dspex_core.optimizers._base import LMOption, Optimizer
+from dspex_core.optimizers._base import LMOption, RacingOptimizer
 from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._demo_sets import NO_DEMOS, demo_set
 from dspex_core.optimizers._result import P
-from dspex_core.optimizers._search import Search, all_of, both
+from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import all_of, both
 from dspex_core.optimizers.mipro_v2._combinations import Combinations
 from dspex_core.optimizers.mipro_v2._data_summary import summary_of_data
 from dspex_core.optimizers.mipro_v2._instructions import EXAMPLES_SHOWN, Proposer
@@ -28,7 +29,7 @@ SHARE_TO_SCORE_ON = 0.8
 MOST_HELD_OUT = 1000
 
 
-class MIPROv2(Optimizer):
+class MIPROv2(RacingOptimizer):
     """Proposes instructions and bootstraps sets of demos, and searches for the combination that scores best.
 
         best = await MIPROv2(metric="exact_match", auto="light").compile(triage, trainset=trainset, valset=valset)
@@ -95,7 +96,7 @@ class MIPROv2(Optimizer):
         )
         combinations = Combinations(student, instructions, [] if self.zero_shot else demo_sets)
         return await best_combination(
-            search, combinations, schedule, parallel_trials=self.parallel_trials, seed=self.seed
+            search, combinations, schedule, parallel_trials=self.parallel_trials, seed=self.seed, racing=self.race
         )
 
     @property

@@ -1,6 +1,7 @@
 import random
 from dataclasses import dataclass, field
 
+from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._result import Candidate, P, Proposal
 from dspex_core.optimizers._search import Search
 from dspex_core.optimizers.mipro_v2._combinations import Choices, Combinations
@@ -20,11 +21,17 @@ class _Tried:
 
     @property
     def mean(self) -> float:
-        return sum(candidate.score for candidate in self.candidates) / len(self.candidates)
+        return sum(candidate.likely_score for candidate in self.candidates) / len(self.candidates)
 
 
 async def best_combination(
-    search: Search[P], combinations: Combinations, schedule: Schedule, *, parallel_trials: int, seed: int
+    search: Search[P],
+    combinations: Combinations,
+    schedule: Schedule,
+    *,
+    parallel_trials: int,
+    seed: int,
+    racing: Racing | None = None,
 ) -> ProgramState:
     """Try combinations that a sampler suggests; score the most promising ones on all rows.
 
@@ -51,19 +58,21 @@ async def best_combination(
             for choices in batch
         ]
         detail = f"{done + 1} to {done + count} of {schedule.trials}"
-        candidates = await search.evaluate_all(proposals, phase=PHASE, detail=detail)
+        candidates = await search.evaluate_all(proposals, phase=PHASE, detail=detail, racing=racing)
         for choices, candidate in zip(batch, candidates, strict=True):
-            history.append(Trial(choices=choices, score=candidate.score))
+            history.append(Trial(choices=choices, score=candidate.likely_score))
             one = tried.setdefault(_key(choices), _Tried(choices))
             one.candidates.append(candidate)
-            one.complete = one.complete or candidate.rows is None
+            one.complete = one.complete or candidate.rows is None or schedule.minibatch is None
         done += count
         if done % schedule.steps == 0 or done == schedule.trials:
-            history += await _completed(search, combinations, list(tried.values()))
+            history += await _completed(search, combinations, list(tried.values()), racing)
     return combinations.state(max(tried.values(), key=lambda one: one.mean).choices)
 
 
-async def _completed(search: Search[P], combinations: Combinations, tried: list[_Tried]) -> list[Trial]:
+async def _completed(
+    search: Search[P], combinations: Combinations, tried: list[_Tried], racing: Racing | None
+) -> list[Trial]:
     """Score the combination of the best mean on all rows, of those that were not yet."""
     waiting = [one for one in tried if not one.complete]
     if not waiting:
@@ -73,8 +82,10 @@ async def _completed(search: Search[P], combinations: Combinations, tried: list[
     proposal = Proposal(
         combinations.state(best.choices), combinations.label(best.choices), parent=best.candidates[-1].index
     )
-    candidates = await search.evaluate_all([proposal], phase="scoring the most promising", detail=proposal.label)
-    return [Trial(choices=best.choices, score=candidate.score) for candidate in candidates]
+    candidates = await search.evaluate_all(
+        [proposal], phase="scoring the most promising", detail=proposal.label, racing=racing
+    )
+    return [Trial(choices=best.choices, score=candidate.likely_score) for candidate in candidates]
 
 
 def _drawn(search: Search[P], schedule: Schedule, rng: random.Random) -> tuple[int, ...] | None:

@@ -92,7 +92,13 @@ async def test_an_instruction_that_helps_is_proposed_found_and_kept(start_model)
 async def test_a_run_makes_the_calls_that_its_plan_says(start_model):
     model = start_model(heeding)
     result = await compiled(
-        model, trainset=rows(30), valset=rows(60, start=30), auto="light", max_labeled_demos=2, seed=4
+        model,
+        trainset=rows(30),
+        valset=rows(60, start=30),
+        auto="light",
+        max_labeled_demos=2,
+        seed=4,
+        racing=False,
     )
     schedule = MIPROv2().schedule(predictors=1, val_rows=60)
     wanted = [asks_for(messages) for messages in model.conversations]

@@ -3,6 +3,7 @@
 from ._chunks import plan_chunks
 from ._compile import COMPILE_WORKFLOWS, CompileRun
 from ._evaluation import EVALUATION, Evaluation
+from ._log import EVENTS_MEMO
 from ._program_run import PROGRAM_RUN, ProgramRun
 from ._runtime import WorkflowRuntime
 from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, SEARCH_ATTRIBUTES
@@ -24,6 +25,7 @@ __all__ = [
     "COMPILE_WORKFLOWS",
     "COST_USD",
     "EVALUATION",
+    "EVENTS_MEMO",
     "LM_CALLS",
     "OPTIMIZER",
     "PHASE",

@@ -11,6 +11,7 @@ from dspex_core.progress import Progress
 from dspex_core.requests import ProgramOutline
 from dspex_core.seam import StoredDataset, scoped_runtime
 
+from ._log import EventLog
 from ._runtime import WorkflowRuntime
 from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM
 from ._values import CompileInput, CompileOutput, CompileStatus
@@ -21,6 +22,7 @@ class CompileRun:
 
     def __init__(self, input: CompileInput) -> None:  # noqa: A002 - Temporal's word for it
         self._input = input
+        self._log = EventLog()
         self._progress = Progress(optimizer=optimizer_named(input.optimizer).__name__)
         self._runtime = WorkflowRuntime(
             input.lm, metric=input.metric, chunk_rows=input.chunk_rows, on_event=self._follow
@@ -28,6 +30,12 @@ class CompileRun:
 
     async def compile(self) -> CompileOutput:
         """Run the optimizer to its end."""
+        try:
+            return await self._compile()
+        finally:
+            self._log.flush()
+
+    async def _compile(self) -> CompileOutput:
         given = self._input
         optimizer = optimizer_named(given.optimizer).from_options({**given.options, "metric": given.metric.path})
         with scoped_runtime(self._runtime):
@@ -45,6 +53,7 @@ class CompileRun:
         return CompileStatus(progress=self._progress, evaluation_ids=self._runtime.evaluation_ids)
 
     def _follow(self, event: Event) -> None:
+        self._log.append(event)
         before, self._progress = self._progress, self._progress.after(event)
         workflow.set_current_details(details_of(self._progress))
         # Each upsert is an event in the history: only what an operator sorts by, and only when it changes.

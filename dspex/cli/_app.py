@@ -258,6 +258,21 @@ def watch(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
     run(watch_run(run_id, as_json=as_json))
 
 
+@runs_app.command(name="events")
+def events_command(
+    run_id: RunId,
+    *,
+    offset: Annotated[int, typer.Option("--from", min=0, help="The first event wanted, by its offset.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what has happened in a run, each event a line of JSON."""
+    from dspex.cli._runs import tell_events  # noqa: PLC0415
+
+    del as_json  # they are JSON in any case
+    run(tell_events(run_id, offset=offset, keep_on=follow))
+
+
 @runs_app.command()
 def export(
     run_id: RunId,

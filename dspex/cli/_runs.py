@@ -1,3 +1,4 @@
+from contextlib import aclosing
 from dataclasses import asdict
 from datetime import datetime
 
@@ -77,6 +78,21 @@ async def watch_run(run_id: str, *, as_json: bool) -> None:
     """Follow a run to its end."""
     client = await Client.connect(await server_in_use())
     await follow(client.get_run(run_id), output=None, as_json=as_json)
+
+
+async def tell_events(run_id: str, *, offset: int, keep_on: bool) -> None:
+    """Tell a run's events, each a line of JSON.
+
+    Args:
+        run_id: Its id.
+        offset: The first event of the log wanted.
+        keep_on: Whether to wait for those to come, until the run ends.
+    """
+    client = await Client.connect(await server_in_use())
+    async with aclosing(client.get_run(run_id).events(offset=offset, follow=keep_on)) as found:
+        async for event in found:
+            if event.offset is not None:
+                tell(event.model_dump_json())
 
 
 async def export_program(run_id: str, path: str, *, as_json: bool) -> None:

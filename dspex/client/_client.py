@@ -13,7 +13,8 @@ from temporalio.service import RPCError
 
 from dspex import settings
 from dspex._rooms import workflows
-from dspex.client._run import Connection, Run, failure_of, optimizer_name, patiently, rpc_error
+from dspex.client._patience import patiently, rpc_error
+from dspex.client._run import Connection, Run, failure_of, optimizer_name
 from dspex.client._status import Status, status_of
 from dspex.devserver import Server, configured_server, connect_options, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes

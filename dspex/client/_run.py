@@ -1,11 +1,11 @@
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
-import tenacity
 from temporalio.client import (
     Client as TemporalClient,
 )
@@ -16,34 +16,24 @@ from temporalio.client import (
     WorkflowQueryFailedError,
 )
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from dspex._rooms import workflows
+from dspex.client._log import RunLog, moment_of
+from dspex.client._looks import beside
+from dspex.client._patience import patiently, rpc_error
 from dspex.client._status import RunStatus, status_of
 from dspex.client._trouble import readable, trouble_below, trouble_of
 from dspex.devserver import Server, web_ui_link
 from dspex_core.artifacts import ArtifactStore, DatasetReader
-from dspex_core.errors import RunError, RunFailedError, RunNotFoundError, ServerUnavailableError
-from dspex_core.events import (
-    Event,
-    OptimizerFinished,
-    PhaseStarted,
-    RowsEvaluated,
-    RunHeldUp,
-    UsageAdded,
-)
+from dspex_core.errors import RunError, RunFailedError
+from dspex_core.events import Event, RowsEvaluated, RunFinished
 from dspex_core.modules import Module, build_program
 from dspex_core.optimizers import OPTIMIZERS, CompileResult
 from dspex_core.programs import write_whole
 from dspex_core.progress import Progress
 from dspex_core.reports import ROWS_SHOWN, Reported, report_page
 
-T = TypeVar("T")
-
-POLL_SECONDS = 0.3
-PATIENCE_SECONDS = 60.0
-"""How long a server may be away before its absence is an error."""
-_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 EVALUATIONS_ASKED = 8
 """Evaluations under way that are asked for their rows at once."""
 QUERY_SECONDS = 5.0
@@ -180,25 +170,42 @@ class Run:
             return found.model_copy(update={"note": below})
         return found
 
-    async def events(self) -> AsyncIterator[Event]:
-        """What happens from now on, until the run ends; first the candidates scored so far.
+    async def events(self, *, offset: int = 0, follow: bool = True) -> AsyncGenerator[Event]:
+        """What has happened and happens, until the run ends.
+
+        Events of the run's log have an `offset`; they are read from the server alone, during the run and after it.
+        While they are awaited, the run is looked at: rows of evaluations under way, and what holds it up, come without
+        an offset. Watching adds nothing to the run, and any number may watch.
+
+        Args:
+            offset: The first event wanted; one more than that of the last one seen goes on where that was, and nothing
+                is lost or told twice.
+            follow: Whether to wait for what is to come; otherwise it ends with what is in the log now.
 
         Raises:
             RunNotFoundError: If there is no run of this id.
+            ServerUnavailableError: If the server stays away.
+            RunError: If the run tells of something that is not known here.
         """
-        before, note = Progress(), None
-        while True:
-            status = await self.status()
-            if status.note is not None and status.note != note:
-                yield RunHeldUp(reason=status.note)
-            note = status.note
-            if status.progress is not None:
-                for event in _between(before, status.progress):
+        log = RunLog(self._connection.temporal, self.id)
+        reading = log.events(follow=follow)
+        async with aclosing(beside(reading, self.status, self.id) if follow else reading) as found:
+            async for event in found:
+                if event.offset is None or event.offset >= offset:
                     yield event
-                before = status.progress
-            if status.status not in ("queued", "running"):
-                return
-            await asyncio.sleep(POLL_SECONDS)
+        if log.ended is not None and log.entries >= offset:
+            yield await self._finished(log)
+
+    async def _finished(self, log: RunLog) -> RunFinished:
+        status = await self.status()
+        return RunFinished(
+            run_id=self.id,
+            offset=log.entries,
+            at=None if log.ended is None else moment_of(log.ended),
+            status=cast("Any", status.status),
+            score=status.score,
+            reason=status.failure,
+        )
 
     async def _with_progress(self, known: RunStatus) -> RunStatus:
         if known.status == "queued":
@@ -264,29 +271,9 @@ class Run:
         return ""
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Ask again while the server is away: the run is safe there, and a server that was killed comes back."""
-    retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, RPCError) and error.status in _AWAY),
-        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
-        stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
-        reraise=True,
-    )
-    return await retrying(call)
-
-
 def optimizer_name(workflow_type: str) -> str:
     """The registered name of the optimizer that a workflow type is of."""
     return next((name for name, found in OPTIMIZERS.items() if found.__name__ == workflow_type), workflow_type)
-
-
-def rpc_error(error: RPCError, run_id: str) -> RunError | ServerUnavailableError:
-    """Temporal's answer that it cannot do something with a run, as an error of ours."""
-    if error.status is RPCStatusCode.NOT_FOUND:
-        return RunNotFoundError(f"there is no run {run_id!r} on this server; `dspex runs list` shows those there are")
-    if error.status is RPCStatusCode.UNAVAILABLE:
-        return ServerUnavailableError(f"the Temporal server no longer answers: {error.message}")
-    return RunError(f"run {run_id}: {error.message}")
 
 
 def failure_of(error: BaseException) -> str:
@@ -312,18 +299,3 @@ def _seconds(description: WorkflowExecutionDescription) -> float:
 def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:
     candidates = tuple(candidate.evaluated() for candidate in output.candidates)
     return Progress(optimizer=optimizer, phase="finished", candidates=candidates, usage=output.usage, finished=True)
-
-
-def _between(before: Progress, after: Progress) -> list[Event]:
-    """Events that lead from one progress to the other, as far as they can be told apart."""
-    found: list[Event] = []
-    if after.usage != before.usage:
-        found.append(UsageAdded(usage=after.usage - before.usage))
-    found += after.candidates[len(before.candidates) :]
-    if (after.phase, after.detail) != (before.phase, before.detail) and not after.finished:
-        found.append(PhaseStarted(phase=after.phase, detail=after.detail, rows=after.rows_total))
-    if after.rows_done and (after.phase, after.rows_done) != (before.phase, before.rows_done):
-        found.append(RowsEvaluated(rows=after.rows_done, score=after.phase_score, usage=after.phase_usage))
-    if after.finished and not before.finished:
-        found.append(OptimizerFinished(score=after.best_score))
-    return found

@@ -36,6 +36,7 @@ from dspex_core.events._runs import (
     OptimizerStarted,
     PhaseStarted,
     RowsEvaluated,
+    RunFinished,
     RunHeldUp,
     UsageAdded,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "RetrievalEnd",
     "RetrievalStart",
     "RowsEvaluated",
+    "RunFinished",
     "RunHeldUp",
     "StructuredOutputRefused",
     "Subscription",

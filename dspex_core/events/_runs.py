@@ -127,3 +127,18 @@ class OptimizerFinished(EventModel):
 
     type: Literal["optimizer_finished"] = "optimizer_finished"
     score: float | None = None
+
+
+class RunFinished(EventModel):
+    """A durable run ended; this is the last event of its log.
+
+    Attributes:
+        status: How it ended.
+        score: Best score in percent, if it completed.
+        reason: Why it failed.
+    """
+
+    type: Literal["run_finished"] = "run_finished"
+    status: Literal["completed", "cancelled", "failed"]
+    score: float | None = None
+    reason: str | None = None

@@ -28,6 +28,7 @@ from dspex_core.events._runs import (
     OptimizerStarted,
     PhaseStarted,
     RowsEvaluated,
+    RunFinished,
     RunHeldUp,
     UsageAdded,
 )
@@ -49,6 +50,7 @@ Event = Annotated[
     | OptimizationStep
     | UsageAdded
     | RunHeldUp
+    | RunFinished
     | AdapterFellBack
     | StructuredOutputRefused
     | ParametersRefused

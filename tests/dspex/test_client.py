@@ -49,7 +49,7 @@ async def test_a_run_tells_where_it_stands_and_its_events_come_in_order(platform
             if event.type == "rows_evaluated" and event.rows < len(VAL):
                 partial.append(await run.status())
     kinds = [event.type for event in seen]
-    assert kinds[-1] == "optimizer_finished"
+    assert kinds[-2:] == ["optimizer_finished", "run_finished"]
     assert kinds.count("optimizer_finished") == 1
     candidates = [event for event in seen if event.type == "candidate_evaluated"]
     assert [(event.index, event.label) for event in candidates] == [(0, "baseline"), (1, "bootstrapped demos")]

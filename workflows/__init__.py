@@ -2,7 +2,7 @@
 
 from ._chunks import plan_chunks
 from ._compile import COMPILE_WORKFLOWS, CompileRun
-from ._evaluation import EVALUATION, Evaluation
+from ._evaluation import EVALUATION, Evaluation, evaluation_id
 from ._log import EVENTS_MEMO
 from ._program_run import PROGRAM_RUN, ProgramRun
 from ._runtime import WorkflowRuntime
@@ -44,5 +44,6 @@ __all__ = [
     "ProgramRun",
     "ProgramRunInput",
     "WorkflowRuntime",
+    "evaluation_id",
     "plan_chunks",
 ]

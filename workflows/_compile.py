@@ -72,8 +72,9 @@ class CompileRun:
         ]
         if progress.best_score is not None:
             updates.append(BEST_SCORE.value_set(progress.best_score))
-        if progress.usage_so_far.cost_usd is not None:
-            updates.append(COST_USD.value_set(progress.usage_so_far.cost_usd))
+        cost = progress.usage_so_far.cost_usd
+        # Known at first, because nothing was spent, it may become unknown.
+        updates.append(COST_USD.value_unset() if cost is None else COST_USD.value_set(cost))
         return updates
 
 

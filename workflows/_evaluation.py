@@ -14,6 +14,11 @@ from ._values import EvaluationInput, EvaluationOutput, EvaluationStatus
 EVALUATION = "Evaluation"
 
 
+def evaluation_id(run_id: str, number: int) -> str:
+    """Workflow id of a run's evaluation; they are numbered from one on."""
+    return f"{run_id}/evaluation-{number}"
+
+
 @workflow.defn(name=EVALUATION)
 class Evaluation:
     """Scores one program on a data set, or on some of its rows, in chunks of rows."""

@@ -60,7 +60,7 @@ from dspex_core.seam import (
     is_compiling,
 )
 
-from ._evaluation import EVALUATION
+from ._evaluation import EVALUATION, evaluation_id
 from ._options import MOST_OUTSTANDING, ActivityOptions, activity_options, training_options
 from ._values import EvaluationInput, EvaluationOutput
 
@@ -187,7 +187,7 @@ class WorkflowRuntime:
         with self._tally.evaluation():
             output = await self._child(
                 request,
-                f"{workflow.info().workflow_id}/evaluation-{number}",
+                evaluation_id(workflow.info().workflow_id, number),
                 summary=f"candidate {number - 1} on {count} rows",
             )
             self._tally.add(rows=len(output.scores), total=sum(output.scores), usage=output.usage)

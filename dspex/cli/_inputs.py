@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from dspex_core.datasets import hold_out, label_values, read_rows, require_columns
+from dspex.tasks import examples_of, field_name, signature_of_columns
+from dspex_core.datasets import hold_out, read_rows, require_columns
 from dspex_core.errors import ConfigurationError, DatasetError, InputError, ProgramError, SignatureError
 from dspex_core.lm import LM, preset_of
 from dspex_core.modules import Module, build_program, module_named
@@ -20,7 +20,7 @@ from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
 from dspex_core.references import reference_to
 from dspex_core.seam import LMConfig
-from dspex_core.signature import FieldSpec, InputField, Signature, SignatureSpec, signature_of, type_adapter
+from dspex_core.signature import InputField, Signature, signature_of, type_adapter
 
 _REACH_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
@@ -79,12 +79,6 @@ def read_task(options: TaskOptions) -> Task:
     return Task(program, examples_of(rows, inputs, outputs), examples_of(val_rows, inputs, outputs))
 
 
-def examples_of(rows: Sequence[dict[str, Any]], inputs: dict[str, str], outputs: dict[str, str]) -> list[Example]:
-    """Rows as examples, with columns under their field names."""
-    columns = inputs | outputs
-    return [Example({field: row[column] for field, column in columns.items()}).with_inputs(*inputs) for row in rows]
-
-
 def dataset_for(program: Module, path: str) -> list[Example]:
     """Rows of a file as examples for a program: columns go by the names of its fields.
 
@@ -93,7 +87,7 @@ def dataset_for(program: Module, path: str) -> list[Example]:
     """
     signature = _signature_within(program)
     rows = read_rows(path)
-    columns = {_field_name(column): column for column in rows[0]}
+    columns = {field_name(column): column for column in rows[0]}
     inputs = {name: columns.get(name, name) for name in signature.input_fields}
     outputs = {name: columns[name] for name in signature.output_fields if name in columns}
     if not outputs:
@@ -154,7 +148,7 @@ def program_inputs(program: Module, given: Sequence[str]) -> dict[str, Any]:
         column, equals, value = argument.partition("=")
         if not equals:
             raise ConfigurationError(f"{argument!r}: write name=value, for instance {next(iter(fields))}='…'")
-        name = _field_name(column)
+        name = field_name(column)
         if name in inputs:
             raise ConfigurationError(f"input {column!r} is given twice")
         is_text = name not in fields or fields[name].annotation is str
@@ -229,15 +223,8 @@ def _signature(
     if twice:
         raise SignatureError(f"{twice[0]!r} is both an --input and an --output")
     require_columns(rows, (inputs | outputs).values(), path=options.train)
-    fields = [
-        FieldSpec(name=name, role="input", type="str", desc=_described(name, column)) for name, column in inputs.items()
-    ]
-    for name, column in outputs.items():
-        labels = label_values(rows, column, path=options.train)
-        kind = f"Literal[{', '.join(map(repr, labels))}]" if labels else "str"
-        fields.append(FieldSpec(name=name, role="output", type=kind, desc=_described(name, column)))
-    spec = SignatureSpec(name="Task", instructions=options.instructions, fields=tuple(fields))
-    return spec.build(), inputs, outputs
+    signature = signature_of_columns(rows, inputs, outputs, instructions=options.instructions, path=options.train)
+    return signature, inputs, outputs
 
 
 def _columns_for(signature: type[Signature], options: TaskOptions) -> tuple[dict[str, str], dict[str, str]]:
@@ -259,7 +246,7 @@ def _columns(given: str | None, flag: str) -> dict[str, str]:
     columns = [column.strip() for column in (given or "").split(",") if column.strip()]
     if not columns:
         raise ConfigurationError(f"{flag} is missing: name the column, or several with commas between them")
-    return {_field_name(column): column for column in columns}
+    return {field_name(column): column for column in columns}
 
 
 def _require_fit(
@@ -277,15 +264,6 @@ def _require_fit(
             except ValidationError as error:
                 reason = error.errors(include_url=False, include_input=False)[0]["msg"]
                 raise DatasetError(f"{path}: row {number}, column {column!r}: {row[column]!r:.80}: {reason}") from None
-
-
-def _field_name(column: str) -> str:
-    name = re.sub(r"\W+", "_", column).strip("_")
-    return name if name.isidentifier() else f"field_{name}"
-
-
-def _described(name: str, column: str) -> str:
-    return "" if name == column else column
 
 
 def _signature_within(program: Module) -> type[Signature]:

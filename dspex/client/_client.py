@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 
 from dspex import settings
 from dspex._rooms import workflows
+from dspex.client._evaluations import Evaluations
 from dspex.client._patience import patiently, rpc_error
 from dspex.client._run import Connection, Run, failure_of, optimizer_name
 from dspex.client._status import Status, status_of
@@ -182,6 +183,10 @@ class Client:
             trust: Packages that the run's program may be imported from, to build its result.
         """
         return Run(self._connection, run_id, trust=trust)
+
+    def evaluations(self, run_id: str) -> Evaluations:
+        """The evaluations of a run's candidates, down to each row."""
+        return Evaluations(self._connection.temporal, self._connection.store, run_id)
 
     async def list_runs(self, *, limit: int = 100) -> list[RunSummary]:
         """Compiles on this server, the newest first."""

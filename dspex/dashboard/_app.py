@@ -11,9 +11,13 @@ from nicegui import ui
 
 from dspex.client import Client
 from dspex.dashboard._board import Board
+from dspex.dashboard._candidate_page import candidate_page, row_page
+from dspex.dashboard._compare_page import compare_page
 from dspex.dashboard._gate import LOOPBACK_HOSTS, Gate
 from dspex.dashboard._run_page import run_page
 from dspex.dashboard._runs_page import runs_page
+from dspex.dashboard._start_page import start_page
+from dspex.dashboard._transfers import add_downloads, add_uploads
 from dspex_core.errors import ConfigurationError
 
 _PAGE_SECONDS = 30.0
@@ -26,7 +30,10 @@ async def serving(
 ) -> AsyncGenerator[None]:
     """Serve the pages on this socket while the block runs."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    _add_pages(Board(client))
+    board = Board(client)
+    add_downloads(app, board)
+    add_uploads(app, board)
+    _add_pages(board)
     ui.run_with(  # pyright: ignore[reportUnknownMemberType] - partly untyped
         app,
         title="DSPEx",
@@ -54,6 +61,7 @@ async def serving(
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await serving
+        board.uploads.close()
 
 
 class _Server(uvicorn.Server):
@@ -74,3 +82,19 @@ def _add_pages(board: Board) -> None:
     @ui.page("/runs/{run_id:path}", response_timeout=_PAGE_SECONDS)
     async def _(run_id: str) -> None:
         await run_page(board, run_id)
+
+    @ui.page("/candidates/{run_id:path}/{index:int}", response_timeout=_PAGE_SECONDS)
+    async def _(run_id: str, index: int) -> None:
+        await candidate_page(board, run_id, index)
+
+    @ui.page("/rows/{run_id:path}/{index:int}/{row:int}", response_timeout=_PAGE_SECONDS)
+    async def _(run_id: str, index: int, row: int) -> None:
+        await row_page(board, run_id, index, row)
+
+    @ui.page("/compare", response_timeout=_PAGE_SECONDS)
+    async def _(first: str = "", second: str = "") -> None:
+        await compare_page(board, first, second)
+
+    @ui.page("/start", response_timeout=_PAGE_SECONDS)
+    async def _() -> None:
+        await start_page(board)

@@ -1,64 +1,51 @@
-from dataclasses import dataclass, field
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from functools import partial
 
-from dspex.client import Client, Run, RunStatus, RunSummary
+from dspex.client import Client, Evaluations, RunSummary
 from dspex.dashboard._feeds import Feed, Feeds
-from dspex_core.seam import ProgramState
+from dspex.dashboard._following import RunView, follow
+from dspex.dashboard._uploads import Uploads
 
 RUNS_LISTED = 1000
 _LIST_SECONDS = 1.0
-_RUN_SECONDS = 0.4
-_ENDED = ("completed", "cancelled", "failed")
-
-
-@dataclass(frozen=True)
-class RunView:
-    """A run as its page shows it.
-
-    Attributes:
-        status: Where it stands.
-        states: What each candidate is, by index, as far as that is known.
-    """
-
-    status: RunStatus
-    states: dict[int, ProgramState] = field(default_factory=dict[int, ProgramState])
-
-    @property
-    def ended(self) -> bool:
-        """Whether it will not change any more."""
-        return self.status.status in _ENDED
+_EVALUATIONS_KEPT = 16
 
 
 class Board:
-    """What all pages share: the client, and one feed a run."""
+    """What all pages share: the client, one feed a run, and what was read of evaluations.
+
+    Attributes:
+        client: Of the server whose runs are shown.
+        uploads: Data files that browsers sent.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.uploads = Uploads()
         self._feeds = Feeds()
+        self._evaluations: dict[str, Evaluations] = {}
 
     def runs(self) -> Feed[list[RunSummary]]:
         """All runs, the newest first."""
-
-        async def fetch() -> list[RunSummary]:
-            return await self.client.list_runs(limit=RUNS_LISTED)
-
-        return self._feeds.get("runs", lambda: Feed(fetch, every_seconds=_LIST_SECONDS))
+        return self._feeds.get("runs", lambda: Feed(self._list_again_and_again))
 
     def run(self, run_id: str) -> Feed[RunView]:
         """One run."""
-        run = self.client.get_run(run_id)
+        return self._feeds.get(("run", run_id), lambda: Feed(partial(follow, self.client.get_run(run_id))))
 
-        async def fetch() -> RunView:
-            return await _view(run)
+    def evaluations(self, run_id: str) -> Evaluations:
+        """Its evaluations."""
+        found = self._evaluations.pop(run_id, None) or self.client.evaluations(run_id)
+        self._evaluations[run_id] = found
+        while len(self._evaluations) > _EVALUATIONS_KEPT:
+            del self._evaluations[next(iter(self._evaluations))]
+        return found
 
-        def make() -> Feed[RunView]:
-            return Feed(fetch, every_seconds=_RUN_SECONDS, final=lambda view: view.ended)
-
-        return self._feeds.get(("run", run_id), make)
-
-
-async def _view(run: Run) -> RunView:
-    status = await run.status()
-    if status.status == "completed":
-        output = await run.output()
-        return RunView(status, {candidate.index: candidate.state for candidate in output.candidates})
-    return RunView(status)
+    async def _list_again_and_again(self, stirred: asyncio.Event) -> AsyncGenerator[list[RunSummary]]:
+        while True:
+            stirred.clear()
+            yield await self.client.list_runs(limit=RUNS_LISTED)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stirred.wait(), _LIST_SECONDS)

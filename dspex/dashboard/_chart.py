@@ -3,9 +3,12 @@ from typing import Any
 
 from nicegui import ui
 
+from dspex.dashboard._elements import box, words
 from dspex_core.events import CandidateEvaluated
 
 _NAMES_SHOWN = 60
+_COLOURS = ("var(--mark)", "var(--other)")
+_KEYS = ("first", "second")
 
 
 class ScoreChart:
@@ -18,22 +21,33 @@ class ScoreChart:
         self._chart = ui.echart(_options([]), renderer="svg").classes("chart")
         self._chart.props["role"] = "img"
         self._caption = caption
-        self._shown: list[CandidateEvaluated] = []
+        with box("p", "key soft"):
+            self._names = [words("span", "", f"dot {which}") for which in _KEYS]
+            words("span", "on all rows", "dot whole")
+            words("span", "on some rows", "dot part")
+            words("span", "best so far", "dot line")
+        self._shown: list[tuple[str, list[CandidateEvaluated]]] = []
 
-    def show(self, candidates: Sequence[CandidateEvaluated]) -> None:
-        """Show these from now on."""
-        if list(candidates) == self._shown:
+    def show(self, runs: Sequence[tuple[str, Sequence[CandidateEvaluated]]]) -> None:
+        """Show the candidates of these runs from now on, each run under its name."""
+        shown = [(name, list(candidates)) for name, candidates in runs]
+        if shown == self._shown:
             return
-        self._shown = list(candidates)
-        best = max((each.score for each in candidates if each.rows is None), default=0.0)
-        self._chart.props["aria-label"] = f"{self._caption}: {len(candidates)} candidates, the best one {best:.2f} %"
-        self._chart.props["options"] = _options([("", self._shown)])
+        self._shown = shown
+        told = [_told(name, candidates) for name, candidates in shown]
+        self._chart.props["aria-label"] = f"{self._caption}: {'; '.join(told)}"
+        self._chart.props["options"] = _options(shown)
+        for element, (name, _) in zip(self._names, shown, strict=False):
+            element.show(name)
+
+
+def _told(name: str, candidates: Sequence[CandidateEvaluated]) -> str:
+    best = max((each.score for each in candidates if each.rows is None), default=None)
+    said = f"{len(candidates)} candidates" + ("" if best is None else f", the best one {best:.2f} %")
+    return f"{name}: {said}" if name else said
 
 
 def _options(runs: Sequence[tuple[str, Sequence[CandidateEvaluated]]]) -> dict[str, Any]:
-    scores = [each.score for _, candidates in runs for each in candidates]
-    low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
-    margin = max((high - low) * 0.1, 1.0)
     soft = {"color": "var(--soft)", "fontSize": 12}
     grid_line = {"lineStyle": {"color": "var(--line)"}}
     axis = {"axisLabel": soft, "axisLine": grid_line, "axisTick": {"show": False}, "nameTextStyle": soft}
@@ -49,34 +63,38 @@ def _options(runs: Sequence[tuple[str, Sequence[CandidateEvaluated]]]) -> dict[s
             "nameLocation": "middle",
             "nameGap": 26,
             "minInterval": 1,
+            "max": "dataMax",
             "splitLine": {"show": False},
         },
         "yAxis": {
             **axis,
             "type": "value",
-            "min": max(0.0, round(low - margin)),
-            "max": min(100.0, round(high + margin)),
+            "scale": True,
             "splitLine": grid_line,
             "axisLabel": {**soft, "formatter": "{value} %"},
         },
-        "series": [part for name, candidates in runs for part in _series(name, candidates)],
+        "series": [
+            part
+            for (name, candidates), colour in zip(runs, _COLOURS, strict=False)
+            for part in _series(name, candidates, colour)
+        ],
     }
 
 
-def _series(name: str, candidates: Sequence[CandidateEvaluated]) -> list[dict[str, Any]]:
+def _series(name: str, candidates: Sequence[CandidateEvaluated], colour: str) -> list[dict[str, Any]]:
     return [
         {
             "type": "scatter",
             "name": f"{name} whole",
             "symbolSize": 8,
-            "itemStyle": {"color": "var(--mark)"},
+            "itemStyle": {"color": colour},
             "data": [_point(each) for each in candidates if each.rows is None],
         },
         {
             "type": "scatter",
             "name": f"{name} part",
             "symbolSize": 7,
-            "itemStyle": {"color": "none", "borderColor": "var(--soft)", "borderWidth": 1.5},
+            "itemStyle": {"color": "none", "borderColor": colour, "borderWidth": 1.5},
             "data": [_point(each) for each in candidates if each.rows is not None],
         },
         {
@@ -85,7 +103,7 @@ def _series(name: str, candidates: Sequence[CandidateEvaluated]) -> list[dict[st
             "step": "end",
             "symbol": "none",
             "silent": True,
-            "lineStyle": {"color": "var(--mark)", "width": 2},
+            "lineStyle": {"color": colour, "width": 2},
             "data": _best_so_far(candidates),
         },
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, MutableMapping
 from contextlib import contextmanager
+from inspect import isawaitable
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from dspex.dashboard._feeds import Feed
 
 T = TypeVar("T")
 
-_PLACES = (("Runs", "/"),)
+_PLACES = (("Runs", "/"), ("Compare", "/compare"), ("Start a run", "/start"))
 _LOOK_SECONDS = 0.25
 """How often a page looks whether there is something new to show; nothing crosses the wire if there is not."""
 
@@ -97,7 +98,7 @@ def section(heading: str, classes: str = "") -> Generator[ui.element]:
         yield element
 
 
-async def watch(feed: Feed[T], show: Callable[[], None]) -> None:
+async def watch(feed: Feed[T], show: Callable[[], Any]) -> None:
     """Call `show` now and whenever the feed has something new, as long as this page is open in its browser."""
     client = cast("Any", ui.context.client)  # its handlers are untyped
     watching = feed.watching()
@@ -105,14 +106,17 @@ async def watch(feed: Feed[T], show: Callable[[], None]) -> None:
     client.on_delete(lambda: watching.__exit__(None, None, None))
     # What a page shows first is in it when it arrives.
     await feed.known()
-    version = feed.version
-    show()
+    version = -1
 
-    def look() -> None:
+    async def look() -> None:
         nonlocal version
         if feed.version != version:
             version = feed.version
-            show()
+            shown = show()
+            if isawaitable(shown):
+                await shown
+
+    await look()
 
     ui.timer(_LOOK_SECONDS, look, immediate=False)
 

@@ -1,7 +1,7 @@
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Generator, Hashable
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable
+from contextlib import aclosing, contextmanager
 from typing import Any, Generic, TypeVar
 
 from dspex_core.errors import DSPExError
@@ -9,6 +9,7 @@ from dspex_core.errors import DSPExError
 T = TypeVar("T")
 
 FIRST_VALUE_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 FEEDS_KEPT = 64
 
 
@@ -19,26 +20,21 @@ class Feed(Generic[T]):
     or reads no more, costs nothing and skips what it has missed.
 
     Args:
-        fetch: Gives the value as it is now.
-        every_seconds: How long to wait before asking again.
-        final: Whether a value will never change again.
+        follow: Gives the value as it is now, and whenever it has changed; it ends once it never will again. It is given
+            an event that is set when somebody has just changed what it tells of.
 
     Attributes:
-        value: The value last fetched; None before the first.
-        trouble: Why the last fetch failed; None if it did not.
+        value: The value last given; None before the first.
+        trouble: What keeps it from being followed; None if nothing does.
         version: Another number whenever the value or the trouble has changed.
     """
 
-    def __init__(
-        self, fetch: Callable[[], Awaitable[T]], *, every_seconds: float, final: Callable[[T], bool] = lambda _: False
-    ) -> None:
-        self._fetch = fetch
-        self._every_seconds = every_seconds
-        self._final = final
+    def __init__(self, follow: Callable[[asyncio.Event], AsyncGenerator[T]]) -> None:
+        self._follow = follow
         self._watchers = 0
         self._task: asyncio.Task[None] | None = None
-        self._wanted = asyncio.Event()
-        self._fetched = asyncio.Event()
+        self._stirred = asyncio.Event()
+        self._told = asyncio.Event()
         self.value: T | None = None
         self.trouble: str | None = None
         self.version = 0
@@ -61,33 +57,42 @@ class Feed(Generic[T]):
             if not self._watchers:
                 self._task.cancel()
 
-    async def known(self) -> T | None:
-        """The value, once there is one; None if it cannot be had, or not soon. Only while watching."""
+    async def known(self, wanted: Callable[[T], bool] = lambda _: True) -> T | None:
+        """The value, once there is one; None if it cannot be had, or not soon. Only while watching.
+
+        Args:
+            wanted: What it must hold; one that does not is given only after a while.
+        """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._fetched.wait(), FIRST_VALUE_SECONDS)
+            async with asyncio.timeout(FIRST_VALUE_SECONDS):
+                while self.trouble is None and (self.value is None or not wanted(self.value)):
+                    self._told.clear()
+                    await self._told.wait()
         return self.value
 
-    def ask_again(self) -> None:
-        """Fetch at once: somebody has just changed what it tells of."""
-        self._wanted.set()
+    def stir(self) -> None:
+        """Look at once: somebody has just changed what it tells of."""
+        self._stirred.set()
         if self.watched and self._task is not None and self._task.done():
             self._task = asyncio.create_task(self._keep())
 
     async def _keep(self) -> None:
         while True:
-            self._wanted.clear()
-            before = self.value, self.trouble
             try:
-                self.value, self.trouble = await self._fetch(), None
+                async with aclosing(self._follow(self._stirred)) as values:
+                    async for value in values:
+                        self._tell(value, None)
             except DSPExError as error:
-                self.trouble = str(error)
-            if (self.value, self.trouble) != before:
-                self.version += 1
-            self._fetched.set()
-            if self.trouble is None and self.value is not None and self._final(self.value):
+                self._tell(self.value, str(error))
+            else:
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), self._every_seconds)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _tell(self, value: T | None, trouble: str | None) -> None:
+        if (value, trouble) != (self.value, self.trouble):
+            self.value, self.trouble = value, trouble
+            self.version += 1
+        self._told.set()
 
 
 class Feeds:

@@ -2,11 +2,13 @@ import difflib
 import json
 from typing import Any
 
-from dspex.dashboard._board import RunView
 from dspex.dashboard._elements import box, section, words
+from dspex.dashboard._following import RunView
 from dspex.dashboard._table import Column, Table
-from dspex_core.progress import Progress
 from dspex_core.seam import PredictorState, ProgramState
+
+_DEMOS_OPEN = 4
+"""Most demos that are shown without being asked for."""
 
 
 class ProgramPart:
@@ -19,39 +21,59 @@ class ProgramPart:
 
     def show(self, view: RunView) -> None:
         """Show the program that is best now."""
-        progress = view.status.progress or Progress()
-        whole = [each for each in progress.candidates if each.rows is None]
-        best = max(whole, key=lambda each: (each.score, -each.index), default=None)
-        shown = view.states.get(0), None if best is None else view.states.get(best.index)
-        if shown == self._shown:
+        states = view.states.get(0), best_state(view)
+        if states == self._shown:
             return
-        self._shown = shown
+        self._shown = states
         self._whole.clear()
         with self._whole:
-            if shown[1] is None:
-                words("p", "Not known yet." if not view.ended else "Not known.", "soft")
+            if states[1] is None:
+                words("p", "Not known." if view.ended else "Not known yet.", "soft")
             else:
-                for name, predictor in shown[1].predictors.items():
-                    _predictor(name, shown[0].predictors.get(name) if shown[0] else None, predictor)
+                predictors_part(states[0], states[1])
 
 
-def _predictor(name: str, before: PredictorState | None, after: PredictorState) -> None:
-    words("h3", name)
+def best_state(view: RunView) -> ProgramState | None:
+    """The state of the best candidate so far; of equal scores the later one wins, as in the search itself."""
+    whole = [each for each in view.progress.candidates if each.rows is None]
+    best = max(whole, key=lambda each: (each.score, each.index), default=None)
+    return None if best is None else view.states.get(best.index)
+
+
+def predictors_part(before: ProgramState | None, after: ProgramState) -> None:
+    """What a program tells its models, and what of that changed.
+
+    Args:
+        before: The program as it was given, if that is known.
+        after: The program.
+    """
+    for name, predictor in after.predictors.items():
+        words("h3", name)
+        old = before.predictors.get(name) if before else None
+        _instructions(name, old or predictor, predictor)
+        _demos(name, predictor)
+
+
+def _instructions(name: str, before: PredictorState, after: PredictorState) -> None:
     with box("div", "diff", role="group", **{"aria-label": f"Instructions of {name}, and what changed"}):
-        for sign, line in _changes(before.instructions if before else after.instructions, after.instructions):
-            said = {"+": "added: ", "-": "removed: "}.get(sign, "")
+        for sign, line in _changes(before.instructions, after.instructions):
             with box("div", {"+": "added", "-": "removed"}.get(sign, "same")):
-                words("span", said, "hidden")
+                words("span", {"+": "added: ", "-": "removed: "}.get(sign, ""), "hidden")
                 words("span", line)
-    if after.demos:
-        fields = list(dict.fromkeys(field for demo in after.demos for field in demo))
+
+
+def _demos(name: str, predictor: PredictorState) -> None:
+    demos = predictor.demos
+    if not demos:
+        words("p", "no demos", "soft")
+        return
+    fields = list(dict.fromkeys(field for demo in demos for field in demo))
+    opened = {"open": "open"} if len(demos) <= _DEMOS_OPEN else {}
+    with box("details", **opened):
+        words("summary", "1 demo" if len(demos) == 1 else f"{len(demos)} demos")
         columns = [Column(str(place), field, kind="long") for place, field in enumerate(fields)]
         table = Table(f"Demos of {name}", columns, empty="")
-        table.show(
-            [(str(place), [shown(demo.get(field)) for field in fields]) for place, demo in enumerate(after.demos)]
-        )
-    else:
-        words("p", "no demos", "soft")
+        table.show([(str(place), [shown(demo.get(field)) for field in fields]) for place, demo in enumerate(demos)])
 
 
 def _changes(before: str, after: str) -> list[tuple[str, str]]:

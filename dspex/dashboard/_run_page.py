@@ -1,22 +1,27 @@
-from dspex.dashboard._board import Board, RunView
+from dspex.dashboard._board import Board
+from dspex.dashboard._candidate_page import candidate_address
 from dspex.dashboard._chart import ScoreChart
+from dspex.dashboard._controls import Controls
 from dspex.dashboard._elements import Words, box, link, page_frame, section, set_attribute, watch, words
-from dspex.dashboard._figures import NOTHING, dollars, duration, percent, tokens
+from dspex.dashboard._fields import notice
+from dspex.dashboard._figures import NOTHING, budgeted, dollars, duration, percent, tokens
+from dspex.dashboard._following import RunView
+from dspex.dashboard._log_part import LogPart
+from dspex.dashboard._pager import Pager
 from dspex.dashboard._program_part import ProgramPart
 from dspex.dashboard._table import Column, Row, Table
 from dspex_core.events import CandidateEvaluated
-from dspex_core.progress import Progress
 from dspex_core.usage import Usage
 
 _CANDIDATES = (
-    Column("index", "#", kind="number"),
-    Column("label", "How it came to be", kind="name"),
+    Column("index", "Candidate", kind="number"),
+    Column("label", "How", kind="name"),
     Column("score", "Score", kind="number"),
     Column("rows", "Rows", kind="number"),
     Column("failed", "Failed rows", kind="number"),
     Column("parent", "Made from", kind="number"),
 )
-_FIGURES = ("Best score", "Baseline", "LM calls", "Tokens", "Cost")
+_FIGURES = ("Best score", "Baseline", "LM calls", "From the cache", "Tokens", "Cost")
 
 
 async def run_page(board: Board, run_id: str) -> None:
@@ -24,23 +29,24 @@ async def run_page(board: Board, run_id: str) -> None:
     feed = board.run(run_id)
     with page_frame(run_id):
         head = _Head(run_id)
+        controls = Controls(board, run_id)
         figures = _Figures()
         with section("Scores"):
             chart = ScoreChart("Score of each candidate, and the best so far")
         program = ProgramPart()
-        with section("Candidates"):
-            table = Table("Candidates", _CANDIDATES, empty="None has been scored yet.")
+        candidates = _Candidates(run_id)
+        log = LogPart()
 
         def show() -> None:
             view = feed.value
             head.show(view, feed.trouble)
-            if view is None:
-                return
-            progress = view.status.progress or Progress()
-            figures.show(view)
-            chart.show(progress.candidates)
-            program.show(view)
-            table.show([_row(each) for each in reversed(progress.candidates)])
+            if view is not None:
+                controls.show(view)
+                figures.show(view)
+                chart.show([("", view.progress.candidates)])
+                program.show(view)
+                candidates.show(view)
+                log.show(view)
 
         await watch(feed, show)
 
@@ -54,8 +60,8 @@ class _Head:
             self._status = words("span", "…", "badge", role="status")
         with box("p", "soft"):
             self._about = words("span", "")
-            self._web_ui = link("Temporal's Web UI", "#", "out", rel="noreferrer")
-        self._trouble = words("p", "", "trouble", role="alert")
+            self._web_ui = link("Temporal's Web UI", "#", rel="noreferrer")
+        self._trouble = notice()
 
     def show(self, view: RunView | None, trouble: str | None) -> None:
         """Show it as it is now."""
@@ -68,20 +74,21 @@ class _Head:
         self._about.show(f"{status.optimizer} · {duration(status.seconds)}" + (" · " if status.web_ui else ""))
         self._web_ui.set_visibility(status.web_ui is not None)
         set_attribute(self._web_ui, "href", status.web_ui or "#")
-        said = [trouble, status.failure, status.parked_reason, status.note]
-        self._trouble.show(" ".join(text for text in said if text))
+        waits = f"Waits: {status.parked_reason}" if status.parked_reason else None
+        said = [trouble, status.failure, waits, status.note]
+        self._trouble.show("\n".join(text for text in said if text))
 
 
 class _Figures:
     """Phase, rows and what it took so far."""
 
     def __init__(self) -> None:
-        with section("Progress"):
+        with section("Progress") as self._section:
             with box("div", "phase"):
                 self._phase = words("strong", "")
                 self._detail = words("span", "", "soft")
             self._bar = box("progress", max="1", value="0", **{"aria-label": "Rows of this phase"})
-            self._rows = words("p", "", "soft")
+            self._rows = words("p", "", "soft numbers")
         with box("dl", "figures"):
             self._values = {name: self._figure(name) for name in _FIGURES}
 
@@ -92,34 +99,65 @@ class _Figures:
 
     def show(self, view: RunView) -> None:
         """Show them as they are now."""
-        status, progress = view.status, view.status.progress or Progress()
-        usage = status.usage or Usage()
-        self._phase.show(progress.phase if status.progress else status.status)
-        self._detail.show(f" {progress.detail}" if progress.detail and progress.detail != progress.phase else "")
-        self._bar.set_visibility(bool(progress.rows_total) and not view.ended)
+        status, progress, usage = view.status, view.progress, view.status.usage or Usage()
+        self._section.set_visibility(not view.ended)
+        self._phase.show(progress.phase)
+        self._detail.show("" if progress.detail == progress.phase else f" {progress.detail}")
+        self._bar.set_visibility(bool(progress.rows_total))
         set_attribute(self._bar, "max", str(progress.rows_total or 1))
         set_attribute(self._bar, "value", str(progress.rows_done))
-        score = "" if progress.phase_score is None else f", {percent(progress.phase_score)} so far"
-        rows = f"{progress.rows_done:,} of {progress.rows_total:,} rows{score}" if progress.rows_total else ""
-        self._rows.show("" if view.ended else rows)
+        self._rows.show(_rows_so_far(view))
         shown = {
             "Best score": percent(status.score) or NOTHING,
             "Baseline": percent(status.baseline_score) or NOTHING,
-            "LM calls": f"{usage.lm_calls:,} and {usage.cached_calls:,} from the cache",
-            "Tokens": tokens(usage),
-            "Cost": dollars(usage.cost_usd),
+            "LM calls": budgeted(status, "lm_calls", f"{usage.lm_calls:,}"),
+            "From the cache": f"{usage.cached_calls:,}",
+            "Tokens": budgeted(status, "tokens", tokens(usage)),
+            "Cost": budgeted(status, "usd", dollars(usage.cost_usd)),
         }
         for name, value in shown.items():
             self._values[name].show(value)
 
 
-def _row(candidate: CandidateEvaluated) -> Row:
-    made_from = [str(each) for each in (candidate.parent, candidate.merged_with) if each is not None]
-    return str(candidate.index), (
-        str(candidate.index),
-        candidate.label,
-        percent(candidate.score),
-        "all" if candidate.rows is None else f"{candidate.rows:,}",
-        f"{candidate.failed:,}" if candidate.failed else "",
-        ", ".join(made_from),
-    )
+class _Candidates:
+    """Every candidate, the latest first, each leading to its rows."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._view: RunView | None = None
+        with section("Candidates"):
+            self._table = Table("Candidates", _CANDIDATES, empty="None has been scored yet.")
+            self._pager = Pager("candidates", self._show)
+
+    def show(self, view: RunView) -> None:
+        """Show those that there are now."""
+        self._view = view
+        self._show()
+
+    def _show(self) -> None:
+        if self._view is not None:
+            newest_first = self._view.progress.candidates[::-1]
+            self._table.show([self._row(each) for each in self._pager.of(newest_first)])
+
+    def _row(self, candidate: CandidateEvaluated) -> Row:
+        made_from = [str(each) for each in (candidate.parent, candidate.merged_with) if each is not None]
+        return str(candidate.index), (
+            {"text": str(candidate.index), "to": candidate_address(self._run_id, candidate.index)},
+            candidate.label,
+            percent(candidate.score),
+            "all" if candidate.rows is None else f"{candidate.rows:,}",
+            f"{candidate.failed:,}" if candidate.failed else "",
+            ", ".join(made_from),
+        )
+
+
+def _rows_so_far(view: RunView) -> str:
+    progress = view.progress
+    if not progress.rows_total:
+        return ""
+    parts = [f"{progress.rows_done:,} of {progress.rows_total:,} rows"]
+    if progress.phase_score is not None:
+        parts.append(f"{percent(progress.phase_score)} so far")
+    if view.seconds_left is not None and view.status.status == "running":
+        parts.append(f"about {duration(view.seconds_left)} left in this phase")
+    return " · ".join(parts)

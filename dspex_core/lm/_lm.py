@@ -201,6 +201,13 @@ class LM:
                     await self._open_cache().put(key, answer)
                 yield piece
 
+    async def recall(self, request: LMRequest) -> LMResponse | None:
+        """The answer to a request if the cache has it, else None; nobody is asked."""
+        if not self.config.cache:
+            return None
+        known = await self._open_cache().get(cache_key(self.config, request, endpoint=self.endpoint))
+        return None if known is None else known.response
+
     def inspect_history(self, n: int = 1, *, file: TextIO | None = None) -> None:
         """Print the last calls of this LM, as `dspex_core.inspect_history` prints those of all; `history` holds them.
 

@@ -1,12 +1,14 @@
 """Pages in a real browser, of real runs."""
 
+import uuid
+
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from dashboards import start
+from dashboards import TRAIN, VAL, start
 from playwright.async_api import expect
 
-from dspex_core import Example, Predict, Signature
-from dspex_core.optimizers import BootstrapFewShot
+from dspex_core import Example, Module, Predict, Signature
+from dspex_core.optimizers import BootstrapFewShot, LabeledFewShot
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -35,9 +37,9 @@ async def test_a_run_appears_in_the_list_and_shows_its_first_candidate_without_r
     result = await run.result()
     await expect(page.get_by_role("status")).to_have_text("completed")
     await expect(page.get_by_role("definition").filter(has_text=f"{result.score:.2f} %").first).to_be_visible()
-    await expect(page.get_by_role("region", name="Demos of self").get_by_role("row")).to_have_count(
-        1 + len(result.program.get_state().predictors["self"].demos)
-    )
+    demos = result.program.get_state().predictors["self"].demos
+    await page.get_by_text(f"{len(demos)} demos", exact=True).click()
+    await expect(page.get_by_role("region", name="Demos of self").get_by_role("row")).to_have_count(1 + len(demos))
 
 
 async def test_three_browsers_at_once_see_the_same_run_go_on(client, slow_model, open_page):
@@ -61,17 +63,129 @@ async def test_markup_in_data_and_answers_is_shown_and_does_not_run(client, shar
     await expect(page.get_by_role("status")).to_have_text("completed")
     await expect(page.get_by_role("cell", name=HOSTILE, exact=True).first).to_be_visible()
     await expect(page.get_by_text(f"Answer. {HOSTILE}").first).to_be_visible()
+    address = page.url
+    for kind, where in (("candidates", "1"), ("rows", "1/0")):
+        await page.goto(address.replace("/runs/", f"/{kind}/") + f"/{where}")
+        await expect(page.get_by_text(HOSTILE).first).to_be_visible()
+        assert await page.evaluate("window.broken_into") is None
     assert await page.evaluate("window.broken_into") is None
     assert await page.locator("img").count() == 0
+
+
+async def test_a_candidate_is_followed_down_to_the_messages_of_a_row(client, shared_platform, open_page):
+    run = await start(client, shared_platform.lm(), name="rows")
+    await run.result()
+    page = await open_page(f"/runs/{run.id}")
+    await page.get_by_role("region", name="Candidates").get_by_role("link", name="1", exact=True).click()
+    rows = page.get_by_role("region", name="Rows").get_by_role("table")
+    await expect(rows.get_by_role("row")).to_have_count(1 + len(VAL))
+    first = VAL[0]
+    await expect(rows.get_by_role("row").nth(1)).to_contain_text(first.text)
+    await expect(rows.get_by_role("row").nth(1)).to_contain_text(first.topic)
+    await rows.get_by_role("link", name="0", exact=True).click()
+    messages = page.get_by_role("region", name="Messages")
+    await expect(messages).to_contain_text("[[ ## topic ## ]]")
+    await expect(messages).to_contain_text(TRAIN[0].text.split(":")[0].split()[0])
+    await expect(messages).to_contain_text(f"[[ ## text ## ]]\n{first.text}")
+    await expect(messages.get_by_text("answer", exact=True)).to_be_visible()
+
+
+async def test_only_the_rows_that_lost_are_shown_if_that_is_asked(client, shared_platform, open_page):
+    run = await start(client, shared_platform.lm(), name="lost")
+    result = await run.result()
+    lost = sum(score < 1.0 for score in result.baseline_scores)
+    page = await open_page(f"/candidates/{run.id}/0")
+    await page.get_by_label("Show").select_option("Rows below 1")
+    rows = page.get_by_role("region", name="Rows").get_by_role("table").get_by_role("row")
+    await expect(rows).to_have_count(1 + lost)
+
+
+async def test_runs_are_filtered_and_sorted(client, shared_platform, open_page):
+    lm = shared_platform.lm()
+    labeled = await start(client, lm, name="sorted")
+    bare = await start(client, lm, optimizer=LabeledFewShot(metric="exact_match", k=1), name="sorted")
+    scores = [(await run.result()).score for run in (labeled, bare)]
+    assert scores[0] > scores[1]
+    page = await open_page()
+    links = page.get_by_role("cell").get_by_role("link")
+    await page.get_by_label("Optimizer").select_option("labeled_few_shot")
+    await page.get_by_label("Status").select_option("completed")
+    for descending in (True, False):
+        await page.get_by_role("button", name="Best score").click()
+        header = page.get_by_role("columnheader", name="Best score")
+        await expect(header).to_have_attribute("aria-sort", "descending" if descending else "ascending")
+        shown = await links.all_text_contents()
+        assert (shown.index(labeled.id) < shown.index(bare.id)) is descending
+    await page.get_by_label("Status").select_option("failed")
+    await expect(page.get_by_role("link", name=labeled.id)).to_have_count(0)
+
+
+async def test_two_runs_are_shown_side_by_side(client, shared_platform, open_page):
+    lm = shared_platform.lm()
+    first, second = await start(client, lm, name="left"), await start(client, lm, name="right")
+    result = await first.result()
+    await second.result()
+    page = await open_page("/compare")
+    await page.get_by_label("First run").select_option(first.id)
+    await page.wait_for_url("**/compare?first=*")
+    await page.get_by_label("Second run").select_option(second.id)
+    figures = page.get_by_role("region", name="Figures").get_by_role("table")
+    await expect(figures.get_by_role("row", name="Best score").get_by_role("cell")).to_have_text(
+        ["Best score", f"{result.score:.2f} %", f"{result.score:.2f} %"]
+    )
+    await expect(page.get_by_role("status")).to_contain_text("+0.00 points")
+
+
+async def test_the_program_that_a_run_found_is_exported(client, shared_platform, open_page, tmp_path):
+    run = await start(client, shared_platform.lm(), name="export")
+    result = await run.result()
+    page = await open_page(f"/runs/{run.id}")
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="Export program").click()
+    await (await download.value).save_as(tmp_path / "program.json")
+    assert Module.load(tmp_path / "program.json").get_state() == result.program.get_state()
+    await page.get_by_role("link", name="Report").click()
+    await expect(page.get_by_role("heading", name=run.id)).to_be_visible()
+
+
+async def test_a_run_is_started_from_a_file(client, shared_platform, open_page, tmp_path):
+    rows = "".join(f"{row.text},{row.topic}\n" for row in TRAIN)
+    (tmp_path / "mine.csv").write_text(f"text,topic\n{rows}")
+    (tmp_path / "notes.txt").write_text("no data")
+    page = await open_page("/start")
+    await page.get_by_role("button", name="Start the run").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Choose a data file first")
+    await page.get_by_label("Data file").set_input_files(tmp_path / "notes.txt")
+    await expect(page.get_by_text("It was refused: a data file ends in")).to_be_visible()
+    await page.get_by_label("Data file").set_input_files(tmp_path / "mine.csv")
+    await expect(page.get_by_text("mine.csv: 24 rows")).to_be_visible()
+    await expect(page.get_by_label("topic", exact=True)).to_have_value("output")
+    await page.get_by_label("Task in words").fill("Which topic is it?")
+    await page.get_by_label("Optimizer").select_option("labeled few shot")
+    await page.get_by_label("Model", exact=True).fill("openai/fake")
+    await page.get_by_label("Address of the model").fill("an address")
+    name = f"form-{uuid.uuid4().hex[:6]}"
+    await page.get_by_label("Name of the run").fill(name)
+    await page.get_by_role("button", name="Start the run").click()
+    await expect(page.get_by_role("alert")).to_contain_text("http:// or https://")
+    await page.get_by_label("Address of the model").fill(shared_platform.provider.base_url)
+    await page.get_by_role("button", name="Start the run").click()
+    await expect(page.get_by_role("heading", name=name)).to_be_visible()
+    await expect(page.get_by_role("status")).to_have_text("completed", timeout=20_000)
+    await expect(page.get_by_text("Which topic is it?").first).to_be_visible()
+    assert len((await client.get_run(name).output()).scored_rows) == 5
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_pages_have_no_serious_barrier(client, shared_platform, open_page, scheme):
     run = await start(client, shared_platform.lm(), name="barrier")
     await run.result()
-    for path in ("/", f"/runs/{run.id}"):
-        page = await open_page(path, color_scheme=scheme)
-        await expect(page.get_by_role("cell").first).to_be_visible()
+    of_run = (f"/runs/{run.id}", f"/candidates/{run.id}/1", f"/rows/{run.id}/1/0")
+    page = await open_page("/", color_scheme=scheme)
+    for path in ("/", *of_run, f"/compare?first={run.id}&second={run.id}", "/start"):
+        await page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + path)
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        await expect(page.locator("td, input, pre").first).to_be_visible()
         found = await Axe().run(page)
         serious = [each for each in found.response["violations"] if each["impact"] in {"serious", "critical"}]
         assert serious == [], found.generate_report()

@@ -1,0 +1,153 @@
+"""One run followed for all browsers: its events, folded into what a page shows."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from dspex.client import Run, RunStatus
+from dspex_core.events import CandidateProposed, Event
+from dspex_core.progress import Progress
+from dspex_core.seam import ProgramState
+
+STATUS_SECONDS = 2.0
+"""Longest time between looks at a run's status while its events tell of nothing that changes it."""
+_PAUSE_SECONDS = 0.15
+"""Between two values: events that come in a burst are shown at once."""
+EVENTS_KEPT = 2000
+_QUIET = frozenset({"rows_evaluated", "candidate_proposed", "candidate_evaluated", "usage_added", "optimization_step"})
+"""Types of events after which a run's status is what it was before."""
+ENDED = ("completed", "cancelled", "failed")
+
+
+@dataclass(frozen=True)
+class LoggedEvent:
+    """An event, and when it came."""
+
+    at: datetime
+    event: Event
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as its page shows it.
+
+    Attributes:
+        status: Where it stands, with the progress that its events tell.
+        states: What each candidate is, by index, as far as that is known.
+        log: Its events, the oldest first, without those that tell of rows.
+        seconds_left: How long the phase will take at the rate of its rows so far, if that can be told.
+    """
+
+    status: RunStatus
+    states: dict[int, ProgramState] = field(default_factory=dict[int, ProgramState])
+    log: tuple[LoggedEvent, ...] = ()
+    seconds_left: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self.status.status in ENDED
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        return self.status.progress or Progress()
+
+
+async def follow(run: Run, stirred: asyncio.Event) -> AsyncGenerator[RunView]:
+    """A run as it is now, and whenever it has changed, until it has ended.
+
+    Raises:
+        DSPExError: If it cannot be followed; whoever follows may begin again.
+    """
+    status = await run.status()
+    fold = _Fold()
+    reading = asyncio.create_task(_read(run, fold, stirred))
+    try:
+        while True:
+            stirred.clear()
+            if status.status not in ENDED:
+                yield fold.view(status)
+            if reading.done():
+                await reading
+                yield await _at_the_end(run, fold)
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stirred.wait(), STATUS_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
+            if not fold.quiet or not stirred.is_set():
+                fold.quiet = True
+                status = await run.status()
+    finally:
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+
+
+async def _read(run: Run, fold: "_Fold", stirred: asyncio.Event) -> None:
+    try:
+        async for event in run.events():
+            fold.take(event)
+            stirred.set()
+    finally:
+        stirred.set()
+
+
+async def _at_the_end(run: Run, fold: "_Fold") -> RunView:
+    status = await run.status()
+    if status.status == "completed":
+        for candidate in (await run.output()).candidates:
+            fold.states[candidate.index] = candidate.state
+    return fold.view(status)
+
+
+class _Fold:
+    """What a run's events have told so far.
+
+    Attributes:
+        states: Candidates' states by index.
+        quiet: Whether no event came that may change the run's status since this was last set.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[int, ProgramState] = {}
+        self.quiet = True
+        self._progress = Progress()
+        self._log: list[LoggedEvent] = []
+        self._began, self._rows_then = time.monotonic(), 0
+
+    def take(self, event: Event) -> None:
+        """Take an event in."""
+        before, self._progress = self._progress, self._progress.after(event)
+        if (self._progress.phase, self._progress.detail) != (before.phase, before.detail) or not before.rows_done:
+            self._began, self._rows_then = time.monotonic(), self._progress.rows_done
+        if isinstance(event, CandidateProposed):
+            self.states[event.index] = ProgramState.model_validate(event.state)
+        self.quiet = self.quiet and event.type in _QUIET
+        if event.type != "rows_evaluated":
+            self._log.append(LoggedEvent(getattr(event, "at", None) or datetime.now(UTC), event))
+            del self._log[:-EVENTS_KEPT]
+
+    def view(self, status: RunStatus) -> RunView:
+        """The run as it is now, given its status."""
+        told = self._progress
+        known = status.progress or Progress()
+        if len(told.candidates) >= len(known.candidates) and not known.finished:
+            update = {
+                "progress": told.model_copy(update={"optimizer": known.optimizer or told.optimizer}),
+                "score": told.best_score,
+                "baseline_score": told.baseline_score,
+                "usage": told.usage_so_far,
+            }
+            status = status.model_copy(update=update)
+        return RunView(status, dict(self.states), tuple(self._log), self._seconds_left())
+
+    def _seconds_left(self) -> float | None:
+        progress = self._progress
+        done = progress.rows_done - self._rows_then
+        if progress.rows_total is None or done <= 0 or progress.finished:
+            return None
+        return (time.monotonic() - self._began) / done * max(progress.rows_total - progress.rows_done, 0)

@@ -21,7 +21,7 @@ RUN useradd --uid "$UID" --create-home dspex \
     && mkdir -p /var/lib/dspex \
     && chown dspex /var/lib/dspex
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --quiet --disable-pip-version-check --no-cache-dir --no-index --find-links /wheels "dspex[parquet]"
+    pip install --quiet --disable-pip-version-check --no-cache-dir --no-index --find-links /wheels "dspex[dashboard,encryption,otel,parquet,redis]"
 USER dspex
 WORKDIR /home/dspex
 ENV DSPEX_HOME=/var/lib/dspex \

@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench up lock clean
+.PHONY: help setup demo test test-fast lint test-postgres bench up lock clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## .venv with everything that tests need
 
@@ -34,6 +34,9 @@ browser: $(READY) # a Chromium for the tests of the dashboard: the system's, or 
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| $(BIN)/playwright install chromium >/dev/null \
 		|| echo "no browser to be had: the tests of the dashboard that need one will say so" >&2
+
+test-postgres: $(READY) ## durable runs on PostgreSQL and the real Temporal server (part of `make test`)
+	@$(BIN)/python -m pytest tests/postgres
 
 lint: $(READY) ## ruff and pyright
 	@$(BIN)/ruff check .

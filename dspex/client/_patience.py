@@ -16,12 +16,19 @@ _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCo
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
     """Ask again while the server is away: the run is safe there, and a server that was killed comes back."""
     retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, RPCError) and error.status in _AWAY),
+        retry=tenacity.retry_if_exception(_is_away),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
         stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
         reraise=True,
     )
     return await retrying(call)
+
+
+def _is_away(error: BaseException) -> bool:
+    if not isinstance(error, RPCError):
+        return False
+    # A connection that breaks while a request is on it has no status of its own.
+    return error.status in _AWAY or (error.status is RPCStatusCode.UNKNOWN and "transport error" in error.message)
 
 
 def rpc_error(error: RPCError, run_id: str) -> RunError | ServerUnavailableError:

@@ -70,6 +70,19 @@ async def build(go: Path, folder: Path, say: Say, *, caches: Path | None = None)
     Raises:
         CommandError: The build failed.
     """
+    say(f"Building Temporal's dev server from source ({_PACKAGE}): once, 2 to 5 minutes on two cores")
+    await install(go, [_PACKAGE], folder, say, doing="Building Temporal's dev server", caches=caches)
+    return folder / "temporal"
+
+
+async def install(
+    go: Path, packages: Sequence[str], folder: Path, say: Say, *, doing: str, caches: Path | None = None
+) -> None:
+    """Build the commands of Go packages into `folder`; see `build`.
+
+    Raises:
+        CommandError: The build failed.
+    """
     env = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
     if caches:
         # -modcacherw: Go writes modules read-only otherwise, and the folder could not be removed.
@@ -77,9 +90,7 @@ async def build(go: Path, folder: Path, say: Say, *, caches: Path | None = None)
         env["GOFLAGS"] = f"{env.get('GOFLAGS', '')} -modcacherw".strip()
         env.pop("GOROOT", None)
         env.pop("GOMODCACHE", None)
-    say(f"Building Temporal's dev server from source ({_PACKAGE}): once, 2 to 5 minutes on two cores")
-    await _run([go, "install", "-v", _PACKAGE], "Building Temporal's dev server", say, env=env, cwd=folder)
-    return folder / "temporal"
+    await _run([go, "install", "-v", *packages], doing, say, env=env, cwd=folder)
 
 
 async def _run(

@@ -23,7 +23,7 @@ from dspex_core.artifacts import store_dataset
 from dspex_core.errors import ConfigurationError, RunConflictError, RunFailedError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
-from dspex_core.modules import Module, as_program, build_program
+from dspex_core.modules import Module, as_program, as_rows, build_program
 from dspex_core.optimizers import Optimizer
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example, Prediction
@@ -156,6 +156,7 @@ class Client:
         """
         given = _CompileOptions(**options)
         student, teacher = _program(program), as_program(teacher)
+        trainset, valset = as_rows(trainset), as_rows(valset)
         optimizer.check(student, trainset, valset, teacher)
         run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
         request = workflows.CompileInput(
@@ -231,7 +232,7 @@ class Client:
             program=ProgramOutline.of(_program(program)),
             metric=metric_reference(metric),
             lm=_config(lm),
-            dataset=await store_dataset(self._plugin.store, dataset),
+            dataset=await store_dataset(self._plugin.store, as_rows(dataset)),
         )
         run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"
         await self._start(workflows.EVALUATION, request, run_id, summary=f"{len(dataset)} rows", resume=False)

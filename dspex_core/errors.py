@@ -21,6 +21,7 @@ DSPExError
 │   ├── LMRateLimitError        too many requests (429)
 │   ├── LMProviderError         the provider failed (408, 409, 5xx)
 │   ├── LMConnectionError       no answer: unreachable, dropped or timed out
+│   │   ├── LMUnreachableError    no connection came about: nobody listens there, or there is no such host
 │   │   └── LMTimeoutError        none in the time given
 │   ├── LMUnavailableError      the provider failed so often that it is left alone for a while; nothing was sent
 │   └── LMMalformedResponseError  an answer that is not what the API promises
@@ -185,6 +186,10 @@ class LMConnectionError(LMError):
     """No complete answer arrived: unreachable, dropped or timed out."""
 
     retryable = True
+
+
+class LMUnreachableError(LMConnectionError):
+    """No connection came about: nobody listens at the address, or there is no such host."""
 
 
 class LMTimeoutError(LMConnectionError):

@@ -17,6 +17,8 @@ class Usage(BaseModel):
         cached_tokens: Those sent that the provider found in a cache of its own.
         reasoning_tokens: Those received that are reasoning.
         retries: Attempts that failed before a call was answered.
+        abandoned_calls: Calls that were sent once more, being late, and given up before an answer when their twin had
+            one. What a provider charges for them nobody knows: no token and no cost of theirs is counted here.
         latency_seconds: Time that calls took from being sent to being answered; calls made at once each count theirs.
         cost_usd: Cost in US dollars; None if the price of some call is unknown.
         models: Provider and model of those that answered, sorted.
@@ -31,6 +33,7 @@ class Usage(BaseModel):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     retries: int = 0
+    abandoned_calls: int = 0
     latency_seconds: float = 0.0
     cost_usd: float | None = 0.0
     models: tuple[str, ...] = ()
@@ -46,6 +49,7 @@ class Usage(BaseModel):
             cached_tokens=self.cached_tokens + other.cached_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             retries=self.retries + other.retries,
+            abandoned_calls=self.abandoned_calls + other.abandoned_calls,
             # Rounded, so that the order of additions makes no difference.
             latency_seconds=round(self.latency_seconds + other.latency_seconds, 6),
             cost_usd=None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0),
@@ -63,6 +67,7 @@ class Usage(BaseModel):
             cached_tokens=self.cached_tokens - other.cached_tokens,
             reasoning_tokens=self.reasoning_tokens - other.reasoning_tokens,
             retries=self.retries - other.retries,
+            abandoned_calls=self.abandoned_calls - other.abandoned_calls,
             latency_seconds=round(self.latency_seconds - other.latency_seconds, 6),
             cost_usd=None if unknown else (self.cost_usd or 0.0) - (other.cost_usd or 0.0),
             models=self.models,

@@ -1,13 +1,15 @@
 """Models: clients of providers, with limits, retries and a cache."""
 
+from dspex_core.lm._attempts import in_turns
 from dspex_core.lm._breaker_report import BreakerReport, broken_models
 from dspex_core.lm._cache import ResponseCache
-from dspex_core.lm._config import endpoint_from_environment, lm_config
+from dspex_core.lm._config import endpoint_from_environment, lm_config, served_at
 from dspex_core.lm._disk import DiskStore
 from dspex_core.lm._endpoint import Endpoint
 from dspex_core.lm._history import LMCall
 from dspex_core.lm._inspect import inspect_history
 from dspex_core.lm._lm import LM
+from dspex_core.lm._pool import pool_of
 from dspex_core.lm._presets import PRESETS, Preset, preset_of
 from dspex_core.lm._prices import cost_usd
 from dspex_core.lm._retrying import retrying
@@ -28,8 +30,11 @@ __all__ = [
     "broken_models",
     "cost_usd",
     "endpoint_from_environment",
+    "in_turns",
     "inspect_history",
     "lm_config",
+    "pool_of",
     "preset_of",
     "retrying",
+    "served_at",
 ]

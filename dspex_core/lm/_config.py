@@ -3,7 +3,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dspex_core.errors import ConfigurationError
+from dspex_core.errors import ConfigurationError, UnknownNameError
 from dspex_core.lm._presets import Preset, preset_of
 from dspex_core.seam import LMConfig, configuration_of
 
@@ -26,7 +26,8 @@ def lm_config(model: str, **options: Any) -> LMConfig:
             of tokens and the like, or LMs or configurations with options of their own.
 
     Raises:
-        ConfigurationError: If an option is unknown or does not fit, or nothing says where the model is served.
+        UnknownNameError: If there is no such option.
+        ConfigurationError: If an option does not fit, or nothing says where the model is served.
     """
     if options.get("fallbacks"):
         options["fallbacks"] = tuple(_fallback(other, options) for other in options["fallbacks"])
@@ -42,6 +43,9 @@ def lm_config(model: str, **options: Any) -> LMConfig:
             config = LMConfig(**{name: getattr(config, name) for name in LMConfig.model_fields} | given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "extra_forbidden":
+            known = ("api_key", *(name for name in LMConfig.model_fields if name != "model"))
+            raise UnknownNameError("LM option", str(first["loc"][-1]), known) from None
         raise ConfigurationError(f"LM {model!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     served_at(config)
     return config

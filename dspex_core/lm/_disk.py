@@ -28,9 +28,10 @@ class DiskStore:
         self._store: diskcache.Cache | None = None
         self._writing: Batches[Mapping[str, str | bytes], None] = Batches(self._write)
         try:
-            # Reads then write nothing, so that they never wait for another process.
+            # With this policy reads write nothing, so that they never wait for another process. The limit is looked to
+            # after every batch: after every value, that takes as long as the writing itself.
             self._store = diskcache.Cache(
-                str(folder), size_limit=self._limit_bytes, eviction_policy="least-recently-stored"
+                str(folder), size_limit=self._limit_bytes, eviction_policy="least-recently-stored", cull_limit=0
             )
         except _ERRORS as error:
             self.warn(error)
@@ -63,10 +64,12 @@ class DiskStore:
             return 0
         try:
             with self._store.transact(retry=True):
-                return sum(self._store.add(key, value) for key, value in values.items())
+                added = sum(self._store.add(key, value) for key, value in values.items())
+            self._keep_to_limit()
         except _ERRORS as error:
             self.warn(error)
             return 0
+        return added
 
     def items(self) -> Iterator[tuple[str, object]]:
         """All that is kept."""
@@ -110,6 +113,10 @@ class DiskStore:
             self._warned.add(reason)
             _log.warning("the answer cache in %s cannot be used (%s): going on without it", self._folder, reason)
 
+    def _keep_to_limit(self) -> None:
+        if self._store is not None and self._store.volume() > self._limit_bytes:
+            self._store.cull(retry=True)
+
     def _write(self, batch: list[Mapping[str, str | bytes]]) -> list[None]:
         if self._store is not None:
             try:
@@ -117,6 +124,7 @@ class DiskStore:
                     for values in batch:
                         for key, value in values.items():
                             self._store.set(key, value)
+                self._keep_to_limit()
             except _ERRORS as error:
                 self.warn(error)
         return [None] * len(batch)

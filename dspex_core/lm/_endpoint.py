@@ -1,7 +1,7 @@
 import json
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode
@@ -20,6 +20,7 @@ from dspex_core.errors import (
     LMRateLimitError,
     LMRequestError,
     LMTimeoutError,
+    LMUnreachableError,
 )
 from dspex_core.lm._config import served_at
 from dspex_core.lm._http import Connections, Reply, Unreachable, close_with_loop
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _TRANSPORTS = ("httpx", "httpcore", "aiohttp")
+_REFUSED = {"ConnectError", "ClientConnectorError", "ClientConnectorDNSError"}
+"""What the transports call it if no connection could be made."""
 _RETRIED = {408, 409}
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -167,7 +170,8 @@ class Endpoint:
         except Unreachable as error:
             if error.timed_out:
                 raise self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s") from None
-            raise self.error(LMConnectionError, f"cannot reach {self.url}: {error}") from None
+            kind = LMUnreachableError if error.refused else LMConnectionError
+            raise self.error(kind, f"cannot reach {self.url}: {error}") from None
         if self._heed is not None:
             self._heed(reply.headers)
         if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP
@@ -206,10 +210,16 @@ class Endpoint:
         try:
             yield
         except (TimeoutError, sdk.APIConnectionError) as error:
-            if isinstance(error, (TimeoutError, sdk.APITimeoutError)) and not _was_refused(error):
+            causes = list(_causes(error))
+            refused = any(type(cause).__name__ in _REFUSED for cause in causes)
+            broke = refused or any(
+                isinstance(cause, OSError) for cause in causes if not isinstance(cause, TimeoutError)
+            )
+            # The SDK calls a connection that could not be made a timeout, too.
+            if isinstance(error, (TimeoutError, sdk.APITimeoutError)) and not broke:
                 raise self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s") from None
-            reason = str(error.__cause__ or error)
-            raise self.error(LMConnectionError, f"cannot reach {self.url}: {reason}") from None
+            kind, reason = LMUnreachableError if refused else LMConnectionError, str(error.__cause__ or error)
+            raise self.error(kind, f"cannot reach {self.url}: {reason}") from None
         except sdk.APIResponseValidationError as error:
             raise self.error(LMMalformedResponseError, f"an unreadable answer ({type(error).__name__})") from None
         except sdk.APIError as error:
@@ -275,13 +285,11 @@ class Endpoint:
         return self.failure(detail, code=code)
 
 
-def _was_refused(error: BaseException | None) -> bool:
-    """Whether no connection came about; the SDK calls that a timeout, too."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it came from, and so on."""
     while error is not None:
-        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-            return True
+        yield error
         error = error.__cause__
-    return False
 
 
 def _said_in(body: bytes) -> tuple[str, str]:

@@ -38,7 +38,7 @@ async def hedged(
 ) -> LMResponse:
     """The answer of a call that is sent once more if it is late: the one that comes first.
 
-    The other is given up. Has it been answered by then, its usage is part of the answer's.
+    The other is cancelled. Has it been answered by then, its usage is part of the answer's.
 
     Args:
         first: Sends the call.

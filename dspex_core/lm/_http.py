@@ -23,11 +23,12 @@ class Reply:
 
 
 class Unreachable(Exception):  # noqa: N818 - it never leaves the room; an LMError says it to users
-    """No whole answer came: `timed_out`, or the connection could not be made or broke."""
+    """No whole answer came: `timed_out`, `refused` if no connection could be made, or it broke."""
 
-    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
+    def __init__(self, reason: str, *, timed_out: bool = False, refused: bool = False) -> None:
         super().__init__(reason)
         self.timed_out = timed_out
+        self.refused = refused
 
 
 class Connections:
@@ -92,7 +93,8 @@ class Connections:
             refused = isinstance(error, aiohttp.ClientConnectionError) and isinstance(error, aiohttp.ClientOSError)
             raise Unreachable(str(error), timed_out=not refused) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(str(error) or type(error).__name__) from None
+            refused = isinstance(error, aiohttp.ClientConnectorError)
+            raise Unreachable(str(error) or type(error).__name__, refused=refused) from None
 
     async def close(self) -> None:
         """Close the connections."""

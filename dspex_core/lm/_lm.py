@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from dspex_core import events
 from dspex_core.errors import InputError, LMError, LMTimeoutError
 from dspex_core.lm._accounting import answered, usage_of_call
+from dspex_core.lm._attempts import in_turns
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config, served_at
 from dspex_core.lm._hedging import Stragglers, hedged
@@ -78,6 +79,7 @@ class LM:
 
     Raises:
         ConfigurationError: If an option does not fit.
+        UnknownNameError: If there is no such option.
     """
 
     def __init__(self, model: str, *, api_key: str | None = None, **options: Any) -> None:
@@ -307,22 +309,20 @@ class LM:
 
     async def _attempts(self, here: _OnLoop, request: LMRequest, *, brief: bool) -> LMResponse:
         turn = self._turn(request, patient=current_caller() is not None, brief=brief)
-
-        async def attempt() -> LMResponse:
-            try:
-                # The slot is given back between attempts, so that a call that waits holds up no other.
-                async with turn:
-                    return await self._attempt(here, request, turn)
-            finally:
-                turn.patient = not brief
-
-        response = await retried(attempt, lambda: turn.queued_seconds, brief=brief)
+        response = await in_turns(turn, lambda: self._attempt(here, request, turn))
         return response if turn.attempts == 1 else answered(response, retries=turn.attempts - 1)
 
     async def _attempt(self, here: _OnLoop, request: LMRequest, turn: Turn) -> LMResponse:
+        abandoned = Usage()
+
         async def send(turn: Turn = turn) -> LMResponse:
+            nonlocal abandoned
             sent_at = time.monotonic()
-            response = await here.provider.complete(request)
+            try:
+                response = await here.provider.complete(request)
+            except asyncio.CancelledError:
+                abandoned += Usage(abandoned_calls=1)
+                raise
             seconds = time.monotonic() - sent_at
             self._stragglers.took(seconds)
             turn.used_tokens = response.usage.prompt_tokens + response.usage.completion_tokens
@@ -333,7 +333,12 @@ class LM:
                 return await send(another)
 
         late_after = self._stragglers.late_after() if self.config.hedge else None
-        return await send() if late_after is None else await hedged(send, send_again, late_after=late_after)
+        if late_after is None:
+            return await send()
+        response = await hedged(send, send_again, late_after=late_after)
+        return (
+            response.model_copy(update={"usage": response.usage + abandoned}) if abandoned.abandoned_calls else response
+        )
 
     def _turn(self, request: LMRequest, *, patient: bool, brief: bool = False) -> Turn:
         pool = self._open_pool()
@@ -357,7 +362,9 @@ class LM:
                 first = await anext(pieces)
                 return _Begun(first, pieces, stack.pop_all(), sent_at=sent_at, retries=turn.attempts - 1)
 
-        return await retried(begin, lambda: turn.queued_seconds, brief=brief)
+        return await retried(
+            begin, lambda: turn.queued_seconds, brief=brief, is_anyone_there=lambda: turn.has_been_heard
+        )
 
     async def _on_this_loop(self) -> _OnLoop:
         loop = asyncio.get_running_loop()

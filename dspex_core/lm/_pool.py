@@ -20,12 +20,17 @@ from dspex_core.errors import (
     LMRequestError,
     LMTimeoutError,
     LMUnavailableError,
+    LMUnreachableError,
 )
 from dspex_core.lm._adaptive import AdaptiveLimit
 from dspex_core.lm._breaker import Breaker, BreakerState
 from dspex_core.lm._breaker_report import report_breaker
 from dspex_core.lm._rates import Rate, exhausted_for
-from dspex_core.lm._retrying import PATIENCE_BEFORE_FALLBACK_SECONDS, PATIENCE_SECONDS
+from dspex_core.lm._retrying import (
+    PATIENCE_BEFORE_FALLBACK_SECONDS,
+    PATIENCE_SECONDS,
+    PATIENCE_WHERE_NOBODY_IS_SECONDS,
+)
 from dspex_core.lm._turns import Turns
 from dspex_core.seam import LMConfig, LMRequest, current_caller
 
@@ -66,6 +71,11 @@ class Turn:
         self.round = 0
         self.probe = False
 
+    @property
+    def has_been_heard(self) -> bool:
+        """Whether any connection to the endpoint ever came about, in this process."""
+        return self._pool.has_been_heard
+
     async def __aenter__(self) -> Self:
         self.attempts += 1
         await self._pool.enter(self)
@@ -82,7 +92,8 @@ class Pool:
 
     Safe for threads and for several event loops. Who waits for a slot is served in turn with other callers; a retry
     that waits holds none. While the breaker is open, a caller that is not patient fails at once, and one that is waits;
-    once it has been open for longer than `PATIENCE_SECONDS`, all fail at once.
+    once it has been open for longer than `PATIENCE_SECONDS`, all fail at once; much sooner if no connection to the
+    endpoint ever came about.
 
     Args:
         config: The model, the endpoint, and the limits.
@@ -103,6 +114,7 @@ class Pool:
         self._refusals_in_a_row = 0
         self._paused_until = 0.0
         self._timer_at: float | None = None
+        self.has_been_heard = False
 
     @property
     def counts_tokens(self) -> bool:
@@ -171,6 +183,8 @@ class Pool:
         with self._lock:
             saturated = self._in_flight >= self._limit.limit
             self._in_flight -= 1
+            if error is None or (isinstance(error, LMError) and not isinstance(error, LMUnreachableError)):
+                self.has_been_heard = True
             if error is None:
                 self._breaker.answered()
                 self._refusals_in_a_row = 0
@@ -264,7 +278,8 @@ class Pool:
                 _wake(waiter, self._unavailable(now))
 
     def _is_worth_waiting(self, turn: Turn) -> bool:
-        return turn.patient and self._breaker.tries_again_at - self._breaker.broken_since <= PATIENCE_SECONDS
+        patience = PATIENCE_SECONDS if self.has_been_heard else PATIENCE_WHERE_NOBODY_IS_SECONDS
+        return turn.patient and self._breaker.tries_again_at - self._breaker.broken_since <= patience
 
     def _unavailable(self, now: float) -> LMUnavailableError:
         wait = max(0.0, self._breaker.tries_again_at - now)

@@ -3,14 +3,13 @@ import hashlib
 import json
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dspex_core.errors import ConfigurationError, LMMalformedResponseError
 from dspex_core.home import home
-from dspex_core.lm import DiskStore, Endpoint, cost_usd, lm_config, preset_of, retrying
+from dspex_core.lm import DiskStore, Endpoint, cost_usd, in_turns, lm_config, pool_of, preset_of, served_at
 from dspex_core.retrieval._extra import require
-from dspex_core.seam import LMConfig, add_usage
+from dspex_core.seam import LMConfig, add_usage, current_caller
 from dspex_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -20,22 +19,15 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "openai/text-embedding-3-small"
 
 
-@dataclass(frozen=True)
-class _OnLoop:
-    """What belongs to one event loop: connections, and the limit of calls in flight."""
-
-    endpoint: Endpoint
-    slots: asyncio.Semaphore
-
-
 class Embedder:
     """Turns texts into vectors with a model behind an API like OpenAI's, in batches, with retries and a cache on disk.
 
         embedder = Embedder("openai/text-embedding-3-small")
         vectors = await embedder.embed(["a text", "another"])
 
-    Safe to share between tasks, loops and threads. What calls took is added to the usage of the program that made
-    them: tokens and cost, though not as LM calls.
+    Safe to share between tasks, loops and threads. As of an `LM`, its calls in flight adapt to the provider, callers
+    take turns, and a circuit breaker leaves a provider alone that is down. What calls took is added to the usage of the
+    program that made them: tokens and cost, though not as LM calls.
 
     Args:
         model: Provider and model.
@@ -46,7 +38,7 @@ class Embedder:
         batch_size: Most texts a call.
         cache: Whether vectors are kept and found again.
         timeout_seconds: Longest wait for one attempt.
-        concurrency: Most calls in flight at once.
+        concurrency: Most calls in flight at once, per process; fewer are as long as the provider takes no more.
 
     Raises:
         ConfigurationError: If an option does not fit, or numpy is not installed.
@@ -78,7 +70,8 @@ class Embedder:
         self._dimensions = dimensions
         self._batch_size = batch_size
         self._vectors: DiskStore | None = None
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _OnLoop] = weakref.WeakKeyDictionary()
+        self._pool = pool_of(self._config, endpoint=served_at(self._config), api_key=api_key)
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Endpoint] = weakref.WeakKeyDictionary()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -116,12 +109,12 @@ class Embedder:
         """Close the connections of the running loop."""
         here = self._loops.pop(asyncio.get_running_loop(), None)
         if here is not None:
-            await here.endpoint.close()
+            await here.close()
 
     def __repr__(self) -> str:
         return f"Embedder({self._config.model!r})"
 
-    async def _embed_batch(self, here: _OnLoop, texts: Sequence[str]) -> "dict[str, NDArray[np.float32]]":
+    async def _embed_batch(self, here: Endpoint, texts: Sequence[str]) -> "dict[str, NDArray[np.float32]]":
         vectors, usage = await self._ask(here, texts)
         add_usage(usage)
         found = dict(zip(texts, vectors, strict=True))
@@ -129,14 +122,12 @@ class Embedder:
             await self._store().put({self._key(text): vector.astype("<f4").tobytes() for text, vector in found.items()})
         return found
 
-    async def _ask(self, here: _OnLoop, texts: Sequence[str]) -> "tuple[NDArray[np.float32], Usage]":
-        async for attempt in retrying():
-            with attempt:
-                # The slot is given back between attempts, so that a call that waits holds up no other.
-                async with here.slots:
-                    answer = await here.endpoint.post("/embeddings", self._body(texts))
-                    return self._read(here.endpoint, answer, len(texts))
-        raise AssertionError  # pragma: no cover - the loop returns or raises
+    async def _ask(self, here: Endpoint, texts: Sequence[str]) -> "tuple[NDArray[np.float32], Usage]":
+        async def attempt() -> "tuple[NDArray[np.float32], Usage]":
+            answer = await here.post("/embeddings", self._body(texts))
+            return self._read(here, answer, len(texts))
+
+        return await in_turns(self._pool.turn(patient=current_caller() is not None), attempt)
 
     def _body(self, texts: Sequence[str]) -> dict[str, Any]:
         # Vectors as numbers: not every server that speaks this API knows the shorter base64.
@@ -175,14 +166,12 @@ class Embedder:
         named = [self._config.api_base, self._config.model, self._dimensions, text]
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
-    async def _on_this_loop(self) -> _OnLoop:
+    async def _on_this_loop(self) -> Endpoint:
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
-            config = self._config
-            endpoint = Endpoint(config, api_key=self._api_key)
-            here = self._loops[loop] = _OnLoop(endpoint, asyncio.Semaphore(config.concurrency))
-            await endpoint.open()
+            here = self._loops[loop] = Endpoint(self._config, api_key=self._api_key, heed=self._pool.heed)
+            await here.open()
         return here
 
     def _store(self) -> DiskStore:

@@ -30,6 +30,7 @@ from dspex_core.seam import (
     LMResponse,
     MetricLike,
     Passage,
+    Place,
     Program,
     Retriever,
     RetrieveRequest,
@@ -176,7 +177,7 @@ class InProcessRuntime:
         module, slots = _runnable(program), self._slots()
 
         async def in_turn(**inputs: Any) -> Prediction:
-            async with slots:
+            async with Place(slots):
                 return await module(**inputs)
 
         def tell(result: RowResult) -> None:
@@ -205,7 +206,7 @@ class InProcessRuntime:
         slots = self._slots()
 
         async def attempt(row: int, example: Example, rollout: int) -> RowTrace:
-            async with slots:
+            async with Place(slots):
                 return await trace_row(module, row, example, rollout=rollout, metric=metric, request=request)
 
         with calling(), scoped_runtime(self.but(lm=lm)):

@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Self
@@ -14,11 +14,15 @@ class Place:
     Args:
         places: As many as may work at once.
         on_left: Called when the place is left, so that somebody may be found to take it.
+
+    Attributes:
+        around: The place that is held around it, which who waits leaves as well.
     """
 
     def __init__(self, places: asyncio.Semaphore, *, on_left: Callable[[], None] | None = None) -> None:
         self._places = places
         self._on_left = on_left
+        self.around: Place | None = None
         self._held = False
         self._away = 0
 
@@ -26,6 +30,7 @@ class Place:
         await self._places.acquire()
         self._held = True
         self._loop = asyncio.get_running_loop()
+        self.around = _place.get()
         self._token: Token[Place | None] = _place.set(self)
         return self
 
@@ -70,8 +75,8 @@ class Place:
 async def stepping_aside() -> AsyncGenerator[None]:
     """Let others work while the block only waits, such as for a provider that asks for patience."""
     place = _place.get()
-    if place is None:
-        yield
-        return
-    async with place.left():
+    async with AsyncExitStack() as left:
+        while place is not None:
+            await left.enter_async_context(place.left())
+            place = place.around
         yield

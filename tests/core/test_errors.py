@@ -47,6 +47,7 @@ def test_only_what_waiting_may_cure_is_retryable():
         "LMProviderError",
         "LMConnectionError",
         "LMTimeoutError",
+        "LMUnreachableError",
         "LMUnavailableError",
         "LMMalformedResponseError",
     }

@@ -1,11 +1,12 @@
 import asyncio
 
 import pytest
+from model_servers import lm_of
 
 from dspex_core import Usage
 from dspex_core.errors import LMProviderError
 from dspex_core.lm._hedging import Stragglers, hedged
-from dspex_core.seam import LMResponse
+from dspex_core.seam import LMRequest, LMResponse, Message
 
 
 def answering(text, *, after=None, error=None):
@@ -77,3 +78,34 @@ async def test_who_gives_up_gives_up_both():
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert len(given_up) == 2
+
+
+async def answered_beside_a_straggler(start_model, **options):
+    """The usage of a call whose first sending is not answered before the second, or before long."""
+    asked, never = [], asyncio.Event()
+
+    async def answer(_):
+        asked.append(1)
+        if len(asked) == 1 and not options:
+            await never.wait()
+        await asyncio.sleep(0.05)
+        return "hi"
+
+    lm = lm_of(start_model(answer), cache=False, hedge=True, **options)
+    for _ in range(20):
+        lm._stragglers.took(0.001)
+    response = await lm.generate(LMRequest(messages=(Message(role="user", content="hello"),)))
+    await lm.close()
+    return response.usage, len(asked)
+
+
+async def test_a_call_given_up_before_its_answer_is_told_and_not_counted_as_answered(start_model):
+    usage, asked = await answered_beside_a_straggler(start_model)
+    assert (asked, usage.lm_calls, usage.abandoned_calls) == (2, 1, 1)
+    assert (usage + usage).abandoned_calls == 2
+    assert ((usage + usage) - usage).abandoned_calls == 1
+
+
+async def test_a_call_that_waits_for_a_slot_was_not_sent_and_is_not_told(start_model):
+    usage, asked = await answered_beside_a_straggler(start_model, concurrency=1)
+    assert (asked, usage.lm_calls, usage.abandoned_calls) == (1, 1, 0)

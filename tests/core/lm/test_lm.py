@@ -9,7 +9,7 @@ from aiohttp import web
 from model_servers import MODEL, lm_of, written
 
 from dspex_core import LM, Usage
-from dspex_core.errors import ConfigurationError
+from dspex_core.errors import ConfigurationError, UnknownNameError
 from dspex_core.seam import LMConfig, LMRequest, LMResponse, Message
 
 
@@ -265,3 +265,10 @@ async def test_half_a_surrogate_pair_in_an_answer_is_replaced_so_that_it_can_be_
     assert response.text == "odd ? text"
     assert response.tool_calls[0].args == {"x": "?"}
     assert LMResponse.model_validate_json(response.model_dump_json()).text == response.text
+
+
+def test_an_unknown_option_is_named_with_the_nearest_one():
+    with pytest.raises(UnknownNameError, match="unknown LM option 'temprature': did you mean 'temperature'"):
+        LM("openai/fake", temprature=0.5)
+    with pytest.raises(UnknownNameError, match="unknown LM option 'max_retries'"):
+        LM("openai/fake", fallbacks=["openai/second"], max_retries=3)

@@ -5,10 +5,11 @@ from email.utils import format_datetime
 
 import pytest
 from aiohttp import web
-from model_servers import lm_of
+from model_servers import ScriptedModel, lm_of
 
-from dspex_core import LM
+from dspex_core import LM, Evaluate, Example, Predict, using
 from dspex_core.errors import (
+    EvaluationError,
     LMAuthenticationError,
     LMConnectionError,
     LMMalformedResponseError,
@@ -16,8 +17,10 @@ from dspex_core.errors import (
     LMProviderError,
     LMRateLimitError,
     LMRequestError,
+    LMUnavailableError,
+    LMUnreachableError,
 )
-from dspex_core.lm import _retrying
+from dspex_core.lm import _pool, _retrying
 from dspex_core.seam import LMRequest, Message
 
 KEY = "key-of-the-tests"
@@ -30,6 +33,53 @@ def request(text="hello"):
 @pytest.fixture
 def short_waits(monkeypatch):
     monkeypatch.setattr(_retrying, "_wait", lambda _: 0.001)
+
+
+def nowhere():
+    """An address where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
+async def whole(lm):
+    return (await lm.generate(request())).text
+
+
+async def streamed(lm):
+    return [piece async for piece in lm.stream(request())][-1].text
+
+
+@pytest.mark.parametrize("call", [whole, streamed])
+@pytest.mark.parametrize("api_base", [nowhere(), "http://no-such-host.invalid/v1"])
+@pytest.mark.usefixtures("short_waits")
+async def test_an_address_where_nobody_ever_answered_is_soon_given_up(call, api_base):
+    lm = LM(f"openai/{call.__name__}", api_base=api_base)
+    with pytest.raises(LMUnreachableError, match=f"cannot reach {api_base}"):
+        await call(lm)
+    # Each attempt is a failure to the breaker, which opens after ten.
+    assert lm._open_pool()._breaker._failures == 3
+    await lm.close()
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_a_server_that_answered_before_is_waited_for_when_it_is_away(background):
+    with background.running(ScriptedModel(lambda _: "hi")) as model:
+        lm = lm_of(model, cache=False)
+        assert await whole(lm) == "hi"
+    with pytest.raises(LMUnreachableError):
+        await whole(lm)
+    with pytest.raises(LMUnavailableError, match="failed many times in a row"):
+        await whole(lm)
+    await lm.close()
+
+
+async def test_an_evaluation_where_nobody_ever_answered_says_so_soon(monkeypatch):
+    monkeypatch.setattr(_retrying, "_wait", lambda _: 0.001)
+    monkeypatch.setattr(_pool, "PATIENCE_WHERE_NOBODY_IS_SECONDS", 0.0)
+    rows = [Example(text=str(number), team="bug").with_inputs("text") for number in range(30)]
+    with using(lm=LM("openai/fake", api_base=nowhere())), pytest.raises(EvaluationError, match="cannot reach"):
+        await Evaluate(rows, "exact_match")(Predict("text -> team"))
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "drop", "malformed"])

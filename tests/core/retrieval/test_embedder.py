@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from dspex_core.errors import ConfigurationError, LMAuthenticationError, LMError, LMMalformedResponseError
+from dspex_core.errors import (
+    ConfigurationError,
+    LMAuthenticationError,
+    LMError,
+    LMMalformedResponseError,
+    LMUnavailableError,
+)
 from dspex_core.retrieval import Embedder
-from dspex_core.seam import metered
+from dspex_core.seam import calling, metered
 
 TEXTS = [f"text number {number} of many" for number in range(25)]
 
@@ -81,6 +87,62 @@ async def test_no_more_calls_are_in_flight_than_the_limit(start_provider):
     provider = start_provider(latency_ms=20)
     await embedder_of(provider, batch_size=1, concurrency=3).embed(TEXTS[:9])
     assert provider.stats().max_in_flight == 3
+
+
+async def test_embedders_of_one_model_share_the_limit_whatever_loop_they_are_on(start_provider):
+    provider = start_provider(latency_ms=50)
+
+    def embedded(part):
+        return asyncio.run(embedder_of(provider, batch_size=1, concurrency=2).embed(TEXTS[5 * part : 5 * part + 5]))
+
+    await asyncio.gather(*(asyncio.to_thread(embedded, part) for part in range(3)))
+    assert (provider.stats().answered, provider.stats().max_in_flight) == (15, 2)
+
+
+async def test_one_caller_with_many_texts_does_not_hold_up_another():
+    order, begun, go = [], asyncio.Event(), asyncio.Event()
+
+    async def answer(request):
+        body = await request.json()
+        order.extend(body["input"])
+        begun.set()
+        await go.wait()
+        return web.json_response({"data": [{"index": 0, "embedding": [1.0, 2.0]}], "usage": {"prompt_tokens": 1}})
+
+    async def of_a_caller(texts):
+        with calling():
+            await embedder.embed(texts)
+
+    async with embedding_server(answer) as base_url:
+        embedder = Embedder("openai/fake-embedding", api_base=base_url, batch_size=1, concurrency=1, cache=False)
+        many = asyncio.create_task(of_a_caller(TEXTS))
+        await begun.wait()
+        alone = asyncio.create_task(of_a_caller(["alone"]))
+        # It queues up without waiting for anything outside this loop.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(many, alone)
+        assert order.index("alone") <= 2
+        await embedder.close()
+
+
+async def test_a_provider_that_is_down_is_left_alone(short_waits):
+    requests = []
+
+    async def answer(request):
+        requests.append(request)
+        return web.json_response({"error": {"message": "down"}}, status=503)
+
+    async with embedding_server(answer) as base_url:
+        embedder = Embedder("openai/fake-embedding", api_base=base_url)
+        with pytest.raises(LMError, match="down"):
+            await embedder.embed(["hello"])
+        asked = len(requests)
+        with pytest.raises(LMUnavailableError):
+            await embedder.embed(["hello"])
+        assert len(requests) == asked == 10
+        await embedder.close()
 
 
 async def test_a_rejected_key_is_said_at_once_and_never_shown(start_provider):

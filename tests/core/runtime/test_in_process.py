@@ -1,8 +1,10 @@
 import pytest
+from aiohttp import web
 from model_servers import asked, lm_of, written
 
 from dspex_core import Example, Predict, events
 from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, LMAuthenticationError
+from dspex_core.lm import _retrying
 from dspex_core.runtime import InProcessRuntime
 from dspex_core.seam import LMRequest, Message, StoredDataset, TraceRequest, rolled_out
 
@@ -51,6 +53,32 @@ async def test_no_more_rows_are_in_flight_than_calls_allowed(start_provider):
     provider = start_provider(latency_ms=20)
     await InProcessRuntime(lm_of(provider, concurrency=2)).evaluate(ECHO, ROWS, metric="exact_match")
     assert provider.stats().max_in_flight == 2
+
+
+@pytest.fixture
+def model_that_waits_for_the_second_row(start_model, monkeypatch):
+    """Refuses every row until the second one was asked about, so that nothing goes on if a waiting row holds a slot."""
+    monkeypatch.setattr(_retrying, "_wait", lambda _: 0.02)
+
+    def answer(messages):
+        if any(asked(body["messages"])["text"] == ROWS[1].text for body in model.bodies):
+            return shouting(messages)
+        return web.json_response({"error": {"message": "wait"}}, status=429)
+
+    model = start_model(answer)
+    return model
+
+
+async def test_a_row_that_waits_to_be_tried_again_lets_another_begin(model_that_waits_for_the_second_row):
+    runtime = InProcessRuntime(lm_of(model_that_waits_for_the_second_row, concurrency=1))
+    evaluation = await runtime.evaluate(ECHO, ROWS, metric="exact_match")
+    assert evaluation.scores == (0.0, 1.0, 1.0, 1.0)
+
+
+async def test_so_does_one_that_is_traced(model_that_waits_for_the_second_row):
+    runtime = InProcessRuntime(lm_of(model_that_waits_for_the_second_row, concurrency=1))
+    found = await runtime.trace(ECHO, ROWS, TraceRequest(rows=(0, 1, 2), metric="exact_match"))
+    assert [trace.row for trace in found.accepted] == [1, 2]
 
 
 async def test_traces_keep_the_order_asked_for_and_only_successes(model):

@@ -240,7 +240,6 @@ async def test_the_endpoint_comes_from_the_environment_and_is_recorded(provider,
         (MODEL, {"temperature": -1}, "temperature"),
         (MODEL, {"concurrency": 0}, "concurrency"),
         (MODEL, {"timeout_seconds": 0}, "timeout_seconds"),
-        (MODEL, {"temprature": 0.5}, "temprature"),
     ],
 )
 def test_options_that_do_not_fit_are_named(model, options, complaint):

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cache_hit, durable_overhead, evaluate_memory, evaluate_throughput, import_cost, predict_call
+from benchmarks import (
+    cache_hit,
+    durable_overhead,
+    evaluate_faults,
+    evaluate_memory,
+    evaluate_processes,
+    evaluate_throughput,
+    import_cost,
+    predict_call,
+)
 from benchmarks._bench import Bench
 from benchmarks._dspy_environment import dspy_python, dspy_version
 from benchmarks._measure import Measure
@@ -20,7 +29,16 @@ from benchmarks._table import table
 _Row = Callable[[Bench], Iterator[Measure]]
 ROWS: dict[str, _Row] = {
     room.ROW: room.measure
-    for room in (import_cost, predict_call, cache_hit, evaluate_throughput, evaluate_memory, durable_overhead)
+    for room in (
+        import_cost,
+        predict_call,
+        cache_hit,
+        evaluate_throughput,
+        evaluate_processes,
+        evaluate_faults,
+        evaluate_memory,
+        durable_overhead,
+    )
 }
 
 

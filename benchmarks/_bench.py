@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ class Bench:
         """Run `benchmarks.with_dspy.PROGRAM` likewise, with DSPy's Python."""
         return self._run(self.dspy_python, f"benchmarks.with_dspy.{program}", given)
 
+    def ours_at_once(self, program: str, given: Sequence[Mapping[str, Any]]) -> list[Result]:
+        """Run ours in several processes that share a home. Each begins to measure when all are ready.
+
+        A program that takes part calls `_child.all_ready` and reports `began_at` and `ended_at`, of one clock.
+        """
+        meeting = tempfile.mkdtemp(dir=self.scratch)
+        environment = self.environment() | {"BENCH_MEETING": meeting, "BENCH_PROCESSES": str(len(given))}
+        python, module = Path(sys.executable), f"benchmarks.with_dspex.{program}"
+        with ThreadPoolExecutor(len(given)) as threads:
+            runs = [threads.submit(self._run, python, module, options, environment) for options in given]
+            return [run.result() for run in runs]
+
     def environment(self) -> dict[str, str]:
         """The environment without anyone's settings, and with new empty homes and caches for both sides."""
         home = tempfile.mkdtemp(dir=self.scratch)
@@ -52,11 +65,13 @@ class Bench:
             "PYTHONWARNINGS": "ignore",
         }
 
-    def _run(self, python: Path, module: str, given: Mapping[str, Any]) -> Result:
+    def _run(
+        self, python: Path, module: str, given: Mapping[str, Any], environment: Mapping[str, str] | None = None
+    ) -> Result:
         done = subprocess.run(
             [str(python), "-m", module, json.dumps(given)],
             cwd=_ROOT,
-            env=self.environment(),
+            env=environment or self.environment(),
             capture_output=True,
             text=True,
             timeout=_LONGEST_SECONDS,

@@ -1,8 +1,10 @@
 """The other end of `Bench.ours` and `Bench.dspy`: arguments in, numbers out. Needs the standard library only."""
 
 import json
+import os
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,19 @@ def given() -> dict[str, Any]:
 def report(**numbers: float) -> None:
     """Hand the numbers back."""
     sys.stdout.write(json.dumps(numbers) + "\n")
+
+
+def all_ready(*, seconds: float = 60.0) -> None:
+    """Wait until all processes of `Bench.ours_at_once` are here; nothing to wait for where one runs alone."""
+    folder = os.environ.get("BENCH_MEETING")
+    if not folder:
+        return
+    (Path(folder) / str(os.getpid())).touch()
+    give_up_at = time.monotonic() + seconds
+    while len(list(Path(folder).iterdir())) < int(os.environ["BENCH_PROCESSES"]):
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"the other processes were not ready within {seconds:g} s")
+        time.sleep(0.005)
 
 
 def peak_mib() -> float:

@@ -9,17 +9,17 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks._child import given, report
+from benchmarks._child import all_ready, given, report
 from benchmarks.with_dspex._triage import MODEL, Triage, examples
 from benchmarks.with_dspex.evaluate import FIRST_DEMO
 from dspex_core.adapters import ChatAdapter
 
 
-def bodies(rows: int, *, demos: int) -> Iterator[bytes]:
+def bodies(rows: int, *, first: int, demos: int) -> Iterator[bytes]:
     adapter = ChatAdapter()
     shown = tuple(example.to_dict() for example in examples(demos, first=FIRST_DEMO))
     prefix = adapter.prefix(Triage, Triage.instructions, shown)
-    for example in examples(rows):
+    for example in examples(rows, first=first):
         messages = [message.model_dump() for message in (*prefix, *adapter.question(Triage, example.inputs()))]
         body: dict[str, Any] = {"model": MODEL.partition("/")[2], "messages": messages, "temperature": 0.0}
         yield json.dumps(body).encode()
@@ -28,7 +28,7 @@ def bodies(rows: int, *, demos: int) -> Iterator[bytes]:
 async def main() -> None:
     options = given()
     url = f"{options['api_base']}/chat/completions"
-    waiting = iter(list(bodies(options["rows"], demos=options["demos"])))
+    waiting = iter(list(bodies(options["rows"], first=options.get("first", 0), demos=options["demos"])))
     headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}", "Content-Type": "application/json"}
     connector = aiohttp.TCPConnector(limit=options["in_flight"])
     async with aiohttp.ClientSession(headers=headers, connector=connector, raise_for_status=True) as session:
@@ -38,10 +38,11 @@ async def main() -> None:
                 async with session.post(url, data=body) as response:
                     await response.json()
 
-        start, cpu = time.perf_counter(), time.process_time()
+        all_ready()
+        began_at, start, cpu = time.time(), time.perf_counter(), time.process_time()
         await asyncio.gather(*(work() for _ in range(options["in_flight"])))
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    report(seconds=seconds, cpu_seconds=cpu)
+    report(seconds=seconds, cpu_seconds=cpu, began_at=began_at, ended_at=began_at + seconds)
 
 
 if __name__ == "__main__":

@@ -115,14 +115,14 @@ asyncio.run(main())
 @pytest.mark.slow
 def test_two_processes_that_ask_the_same_at_the_same_time_send_each_request_once(start_provider):
     provider = start_provider(latency_ms=20)
-    command = [sys.executable, "-c", ASK, MODEL, provider.base_url, "400"]
+    command = [sys.executable, "-c", ASK, MODEL, provider.base_url, "1000"]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    (paid, free), (more_paid, more_free) = (json.loads(process.communicate(timeout=60)[0]) for process in processes)
-    assert provider.stats().requests == 400
-    assert (paid + more_paid, free + more_free) == (400, 400)
+    (paid, free), (more_paid, more_free) = (json.loads(process.communicate(timeout=120)[0]) for process in processes)
+    assert provider.stats().requests == 1000
+    assert (paid + more_paid, free + more_free) == (1000, 1000)
 
 
 @pytest.mark.slow

@@ -4,10 +4,20 @@ import logging
 import os
 import re
 
-from dspex_core.errors import UnknownNameError
+from dspex_core.errors import ConfigurationError, UnknownNameError
 from dspex_core.home import home
 
-__all__ = ["artifacts_url", "encryption_key", "home", "log_level", "task_queue", "trusted_api_bases"]
+__all__ = [
+    "artifacts_url",
+    "build_id",
+    "deployment",
+    "encryption_key",
+    "environment_queue",
+    "home",
+    "log_level",
+    "task_queue",
+    "trusted_api_bases",
+]
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -30,6 +40,30 @@ def task_queue() -> str:
 def trusted_api_bases() -> tuple[str, ...]:
     """Give the addresses of models that DSPEX_TRUSTED_API_BASES names, with commas or blanks between them."""
     return tuple(re.findall(r"[^\s,]+", os.environ.get("DSPEX_TRUSTED_API_BASES", "")))
+
+
+def environment_queue(environment: str) -> str:
+    """Give the task queue of activities that need an environment, such as "dspex-eval-gpu" for "gpu".
+
+    Raises:
+        ConfigurationError: It is no name: letters, digits, dots, dashes and underscores, at most 64.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", environment):
+        raise ConfigurationError(
+            f"the environment {environment[:80]!r} is no name: "
+            "take up to 64 letters, digits, dots, dashes and underscores"
+        )
+    return f"{task_queue()}-eval-{environment}"
+
+
+def build_id() -> str | None:
+    """Give the version of the code that workers started here run: DSPEX_BUILD_ID, or None."""
+    return os.environ.get("DSPEX_BUILD_ID") or None
+
+
+def deployment() -> str:
+    """Give the name under which the server knows all builds of a fleet: DSPEX_DEPLOYMENT, or "dspex"."""
+    return os.environ.get("DSPEX_DEPLOYMENT") or "dspex"
 
 
 def log_level() -> int:

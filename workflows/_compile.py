@@ -25,7 +25,11 @@ class CompileRun:
         self._log = EventLog()
         self._progress = Progress(optimizer=optimizer_named(input.optimizer).__name__)
         self._runtime = WorkflowRuntime(
-            input.lm, metric=input.metric, chunk_rows=input.chunk_rows, on_event=self._follow
+            input.lm,
+            metric=input.metric,
+            chunk_rows=input.chunk_rows,
+            activity_queue=input.activity_queue,
+            on_event=self._follow,
         )
 
     async def compile(self) -> CompileOutput:

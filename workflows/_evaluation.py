@@ -81,6 +81,7 @@ class Evaluation:
         return await workflow.execute_activity(
             EVALUATE_CHUNK,
             args=[request, self._program],
+            task_queue=self._input.activity_queue,
             result_type=ChunkEvaluation,
             summary=f"rows {chunk.start} to {chunk.stop - 1}",
             **activity_options(),

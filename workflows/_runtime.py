@@ -76,6 +76,7 @@ class WorkflowRuntime:
         lm: The model in force.
         metric: The run's metric; what `evaluate` and `trace` are given names this very one.
         chunk_rows: Rows an evaluation activity takes; None leaves it to the planner.
+        activity_queue: Task queue of activities; None is the workflow's own.
         on_event: Told of every event, in the workflow.
     """
 
@@ -85,11 +86,13 @@ class WorkflowRuntime:
         *,
         metric: CodeReference | None = None,
         chunk_rows: int | None = None,
+        activity_queue: str | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self._lm = lm
         self._metric = metric
         self._chunk_rows = chunk_rows
+        self._activity_queue = activity_queue
         self._on_event = on_event
         self._evaluations = 0
         self._under_way: list[str] = []
@@ -180,6 +183,7 @@ class WorkflowRuntime:
             lm=lm or self._lm,
             dataset=_stored(dataset),
             chunk_rows=self._chunk_rows,
+            activity_queue=self._activity_queue,
             rows=None if rows is None else tuple(rows),
             compiling=is_compiling(),
         )
@@ -246,7 +250,12 @@ class WorkflowRuntime:
         async with self._slots:
             try:
                 return await workflow.execute_activity(
-                    name, request, result_type=answer, summary=summary, **options or activity_options()
+                    name,
+                    request,
+                    task_queue=self._activity_queue,
+                    result_type=answer,
+                    summary=summary,
+                    **options or activity_options(),
                 )
             except ActivityError as error:
                 if is_cancelled_exception(error):

@@ -31,6 +31,7 @@ class CompileInput(_Value):
         teacher_lm: The model the teacher runs on.
         chunk_rows: Rows an evaluation activity takes; None leaves it to the planner.
         searchable: Whether this server knows our search attributes.
+        activity_queue: Task queue of its activities; None is the workflow's own.
     """
 
     optimizer: str
@@ -44,6 +45,7 @@ class CompileInput(_Value):
     teacher_lm: LMConfig | None = None
     chunk_rows: int | None = None
     searchable: bool = True
+    activity_queue: str | None = None
 
 
 class CompileOutput(_Value):
@@ -84,6 +86,7 @@ class EvaluationInput(_Value):
         rows: Indices of the rows; None takes all.
         compiling: Whether this is part of a compile.
         done: Results of earlier legs of this evaluation; see `EvaluationOutput`.
+        activity_queue: Task queue of its activities; None is the workflow's own.
     """
 
     program: ProgramOutline
@@ -93,6 +96,7 @@ class EvaluationInput(_Value):
     chunk_rows: int | None = None
     rows: tuple[int, ...] | None = None
     done: "EvaluationOutput | None" = None
+    activity_queue: str | None = None
     compiling: bool = False
 
 

@@ -63,6 +63,9 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
     teacher_lm: Annotated[str | None, typer.Option(help="A model for the teacher, if not the same.")] = None,
     concurrency: Concurrency = None,
     run_id: Annotated[str | None, typer.Option("--id", help="The run's id; made up if not given.")] = None,
+    environment: Annotated[str | None, typer.Option(help="Have the work done by workers of this one.")] = None,
+    priority: Annotated[int | None, typer.Option(min=1, max=5, help="1 goes first, 5 last; 3 if not given.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Who it is for: tenants share workers fairly.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from what an ended run of this id finished.")] = False,  # noqa: FBT002
     detach: Annotated[bool, typer.Option(help="Start the run and leave it going.")] = False,  # noqa: FBT002
     in_process: Annotated[bool, typer.Option(help="Run right here, without Temporal.")] = False,  # noqa: FBT002
@@ -105,6 +108,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
             detach=detach,
             in_process=in_process,
             output=output,
+            placement={"environment": environment, "priority": priority, "tenant": tenant},
             trust=trusted_packages(program, metric, *chosen.imported_paths()),
             as_json=as_json,
         )
@@ -144,20 +148,48 @@ def predict(
 
 
 @app.command()
-def worker(
+def worker(  # noqa: PLR0917 - one parameter an option
     trust: Trust = None,
     trust_api_base: TrustApiBase = None,
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    role: Annotated[str, typer.Option(help="all, workflow (decides) or eval (does the work).")] = "all",
+    environment: Annotated[
+        str | None, typer.Option(help="With --role eval: take the activities of runs for this environment.")
+    ] = None,
+    activities_per_second: Annotated[float | None, typer.Option(help="Most activities begun in a second.")] = None,
+    queue_activities_per_second: Annotated[
+        float | None, typer.Option(help="The same for all workers of the task queue together.")
+    ] = None,
+    target_load: Annotated[
+        float | None, typer.Option(help="Share of CPU and memory, up to 1, up to which more is begun.")
+    ] = None,
+    build_id: Annotated[
+        str | None, typer.Option(help="Version of the code it runs; by default DSPEX_BUILD_ID.")
+    ] = None,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,  # noqa: FBT002
 ) -> None:
     """Work on durable runs until told to stop."""
     from dspex.cli._worker import work_on_runs  # noqa: PLC0415
+    from dspex.worker import WorkerOptions  # noqa: PLC0415
 
-    run(
-        work_on_runs(
-            trust=trust or [], trust_api_base=trust_api_base or [], processes=processes, with_parent=with_parent
+    async def work() -> None:
+        options = WorkerOptions(
+            role=role,  # pyright: ignore[reportArgumentType] - checked there
+            environment=environment,
+            activities_per_second=activities_per_second,
+            queue_activities_per_second=queue_activities_per_second,
+            target_load=target_load,
+            build_id=build_id,
         )
-    )
+        await work_on_runs(
+            trust=trust or [],
+            trust_api_base=trust_api_base or [],
+            options=options,
+            processes=processes,
+            with_parent=with_parent,
+        )
+
+    run(work())
 
 
 @app.command(name="codec-server")

@@ -33,6 +33,7 @@ class CompileJob:
     detach: bool
     in_process: bool
     output: str | None
+    placement: dict[str, Any]
     trust: list[str]
     as_json: bool
 
@@ -63,6 +64,7 @@ async def compile_program(job: CompileJob) -> None:
             teacher_lm=job.teacher_lm,
             id=job.id,
             resume=job.resume,
+            **job.placement,
         )
         say(f"run {run.id}{' is under way already: attached' if run.attached else ''}  {run.web_ui or ''}".rstrip())
         if job.detach:

@@ -7,13 +7,18 @@ from contextlib import AsyncExitStack
 from dspex.cli._logging import configure_logging
 from dspex.cli._shell import say, until_told_to_stop
 from dspex.devserver import Server, configured_server, running_dev_server
-from dspex.worker import WorkerProcess, run_worker
+from dspex.worker import WorkerOptions, WorkerProcess, run_worker
 from dspex_core.errors import ServerUnavailableError
 from dspex_core.lm import PRESETS
 
 
 async def work_on_runs(
-    *, trust: list[str], trust_api_base: list[str], processes: int = 1, with_parent: bool = False
+    *,
+    trust: list[str],
+    trust_api_base: list[str],
+    options: WorkerOptions | None = None,
+    processes: int = 1,
+    with_parent: bool = False,
 ) -> None:
     """Work until told to stop, in this process or in several.
 
@@ -25,11 +30,12 @@ async def work_on_runs(
     if with_parent:
         _stop_with_parent()
     server = await server_in_use()
-    if not any(os.environ.get(preset.key_variable) for preset in PRESETS.values()):
+    works = options is None or options.role != "workflow"
+    if works and not any(os.environ.get(preset.key_variable) for preset in PRESETS.values()):
         variable = PRESETS["openai"].key_variable
         say(f"no {variable} is set here: this worker cannot call openai/… models; set it and start the worker again")
     if processes == 1:
-        await run_worker(server, trust=trust, trust_api_base=trust_api_base, say=say)
+        await run_worker(server, trust=trust, trust_api_base=trust_api_base, options=options, say=say)
         return
     async with AsyncExitStack() as stack:
         for number in range(1, processes + 1):
@@ -37,6 +43,7 @@ async def work_on_runs(
                 server,
                 trust=trust,
                 trust_api_base=trust_api_base,
+                options=options,
                 say=lambda line, number=number: say(f"[{number}] {line}"),
             )
             await stack.enter_async_context(worker)

@@ -2,12 +2,13 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from temporalio.client import Client as TemporalClient
-from temporalio.client import WorkflowFailureError
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import ScheduleHandle, WorkflowFailureError
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
@@ -16,20 +17,20 @@ from dspex._rooms import workflows
 from dspex.client._evaluations import Evaluations
 from dspex.client._patience import patiently, rpc_error
 from dspex.client._run import Connection, Run, failure_of, optimizer_name
+from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
 from dspex.client._status import Status, status_of
+from dspex.client._wanted import CompileOptions, WantedCompile, config_of, program_of
 from dspex.devserver import Server, configured_server, connect_options, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
 from dspex_core.artifacts import store_dataset
-from dspex_core.errors import ConfigurationError, RunConflictError, RunFailedError, ServerUnavailableError
+from dspex_core.errors import RunConflictError, RunFailedError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
-from dspex_core.modules import Module, as_program, as_rows, build_program
+from dspex_core.modules import Module, as_program
 from dspex_core.optimizers import Optimizer
-from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example, Prediction
-from dspex_core.references import reference_to
 from dspex_core.requests import ProgramAnswer, ProgramOutline
-from dspex_core.seam import Evaluation, LMConfig, MetricLike
+from dspex_core.seam import Evaluation, MetricLike
 
 COMPILE_TYPES = tuple(sorted(found.__name__ for found in workflows.COMPILE_WORKFLOWS.values()))
 
@@ -149,32 +150,79 @@ class Client:
             teacher: A program of the same structure to learn from.
             teacher_lm: The model the teacher runs on.
             **options: `id` (default: made up), `resume` (start again under the id of a run that ended; what it finished
-                is found in the cache), `chunk_rows` (rows an evaluation activity takes).
+                is found in the cache), `chunk_rows` (rows an evaluation activity takes), `environment` (its work is
+                done by workers of that environment), `priority` (1 goes first, 5 last; 3 if not given), `tenant` (whom
+                it is for: tenants whose tasks wait on one queue get their turn alike).
 
         Raises:
             InputError: If something given cannot be used; nothing was started then.
         """
-        given = _CompileOptions(**options)
-        student, teacher = _program(program), as_program(teacher)
-        trainset, valset = as_rows(trainset), as_rows(valset)
-        optimizer.check(student, trainset, valset, teacher)
-        run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
-        request = workflows.CompileInput(
-            optimizer=optimizer.name,
-            options=optimizer.written_options(),
-            program=ProgramOutline.of(student),
-            metric=metric_reference(optimizer.metric if optimizer.metric is not None else ""),
-            lm=_config(lm),
-            trainset=await store_dataset(self._plugin.store, trainset),
-            valset=await store_dataset(self._plugin.store, valset),
-            teacher=None if teacher is None else ProgramOutline.of(teacher),
-            teacher_lm=None if teacher_lm is None else _config(teacher_lm),
-            chunk_rows=given.chunk_rows,
-            searchable=await self._register(),
+        given = CompileOptions(**options)
+        wanted = WantedCompile(
+            program_of(program), optimizer, trainset, valset, lm, as_program(teacher), teacher_lm, given
         )
-        summary = f"{len(trainset)} rows to learn from, {len(valset)} to score on, {lm.config.model}"
-        attached = await self._start(type(optimizer).__name__, request, run_id, summary=summary, resume=given.resume)
-        return Run(self._connection, run_id, program=student, attached=attached)
+        run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
+        request = await wanted.request(self._plugin.store, searchable=await self._register())
+        attached = await self._start(
+            wanted.workflow_type,
+            request,
+            run_id,
+            summary=wanted.summary,
+            resume=given.resume,
+            priority=given.temporal_priority,
+        )
+        return Run(self._connection, run_id, program=wanted.program, attached=attached)
+
+    async def schedule(
+        self,
+        program: Module | str,
+        *,
+        id: str,  # noqa: A002
+        optimizer: Optimizer,
+        trainset: Sequence[Example],
+        valset: Sequence[Example],
+        lm: LM,
+        cron: str | None = None,
+        every: timedelta | None = None,
+        **options: Any,
+    ) -> ScheduleHandle:
+        """Start a compile again and again, for instance every night; each is a run of its own.
+
+            schedule = await client.schedule(triage, id="nightly", cron="0 2 * * *", optimizer=optimizer, ...)
+            await schedule.trigger()        # also pause, unpause, describe and delete
+
+        A run is named after the schedule and the time, such as "nightly-2026-11-23T02:00:00Z"; `list_runs` has them.
+        One that is due while the last still goes is left out. The rows are those given now.
+
+        Args:
+            program: As for `compile`, and so `optimizer`, `trainset`, `valset` and `lm`.
+            id: The schedule's name.
+            optimizer: What searches.
+            trainset: Rows to learn from.
+            valset: Rows to score candidates on.
+            lm: The model in force.
+            cron: When, as a cron expression; in UTC, unless it begins with "CRON_TZ=Europe/Berlin " or the like.
+            every: Or how long from one start to the next.
+            **options: Those of `compile` but `id` and `resume`; `teacher` and `teacher_lm`.
+
+        Raises:
+            InputError: If something given cannot be used.
+            RunConflictError: If there is a schedule of that name.
+        """
+        teacher, teacher_lm = as_program(options.pop("teacher", None)), options.pop("teacher_lm", None)
+        given = CompileOptions(**options)
+        wanted = WantedCompile(program_of(program), optimizer, trainset, valset, lm, teacher, teacher_lm, given)
+        schedule = Scheduled(id=id, cron=cron, every=every, task_queue=self._task_queue)
+        request = await wanted.request(self._plugin.store, searchable=await self._register())
+        return await schedule.create(self._connection.temporal, wanted, request)
+
+    def get_schedule(self, id: str) -> ScheduleHandle:  # noqa: A002
+        """A schedule by its name: to trigger, pause, unpause, describe or delete it."""
+        return self._connection.temporal.get_schedule_handle(id)
+
+    async def list_schedules(self) -> list[ScheduleSummary]:
+        """Schedules of compiles on this server."""
+        return await schedules_of(self._connection.temporal, COMPILE_TYPES)
 
     def get_run(self, run_id: str, *, trust: Collection[str] = ()) -> Run:
         """A run by its id.
@@ -229,10 +277,10 @@ class Client:
             RunFailedError: If it failed.
         """
         request = workflows.EvaluationInput(
-            program=ProgramOutline.of(_program(program)),
+            program=ProgramOutline.of(program_of(program)),
             metric=metric_reference(metric),
-            lm=_config(lm),
-            dataset=await store_dataset(self._plugin.store, as_rows(dataset)),
+            lm=config_of(lm),
+            dataset=await store_dataset(self._plugin.store, dataset),
         )
         run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"
         await self._start(workflows.EVALUATION, request, run_id, summary=f"{len(dataset)} rows", resume=False)
@@ -256,7 +304,7 @@ class Client:
             RunFailedError: If it failed.
         """
         request = workflows.ProgramRunInput(
-            program=ProgramOutline.of(_program(program)), lm=_config(lm), inputs=dict(inputs)
+            program=ProgramOutline.of(program_of(program)), lm=config_of(lm), inputs=dict(inputs)
         )
         run_id = id or f"program-{uuid.uuid4().hex[:8]}"
         await self._start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model, resume=False)
@@ -295,7 +343,16 @@ class Client:
             self._searchable = await register_search_attributes(self._connection.temporal)
         return self._searchable
 
-    async def _start(self, kind: str, request: Any, run_id: str, *, summary: str, resume: bool) -> bool:
+    async def _start(
+        self,
+        kind: str,
+        request: Any,
+        run_id: str,
+        *,
+        summary: str,
+        resume: bool,
+        priority: Priority = Priority.default,
+    ) -> bool:
         """Start a workflow; True if one of that id was going already, and was left alone."""
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE if resume else WorkflowIDReusePolicy.REJECT_DUPLICATE
         try:
@@ -307,6 +364,7 @@ class Client:
                 id_reuse_policy=reuse,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=summary,
+                priority=priority,
             )
         except WorkflowAlreadyStartedError:
             there = await self._connection.temporal.get_workflow_handle(run_id).describe()
@@ -332,29 +390,6 @@ class Client:
             raise RunFailedError(f"run {run_id} {failure_of(error)}") from None
         except RPCError as error:
             raise rpc_error(error, run_id) from None
-
-
-@dataclass(frozen=True)
-class _CompileOptions:
-    id: str | None = None
-    resume: bool = False
-    chunk_rows: int | None = None
-
-
-def _program(given: Module | str) -> Module:
-    """The program given, which may be a `dspy.Module`, or be named by its import path."""
-    if isinstance(given, str):
-        return build_program(ImportedProgram(code=reference_to(given, what="program")), trust=None)
-    return as_program(given)
-
-
-def _config(lm: LM) -> LMConfig:
-    if lm.has_own_key:
-        raise ConfigurationError(
-            f"{lm!r} was given its key in code, and a key never leaves its process: "
-            "set it in the workers' environment, and make the LM without api_key"
-        )
-    return lm.config
 
 
 def _silent(line: str) -> None:

@@ -10,6 +10,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from dspex import settings
 from dspex._rooms import activities, workflows
 from dspex.encryption import PayloadReader, SealedWorkflowRunner
+from dspex.worker._options import Role
 from dspex.worker._payloads import ArtifactDriver, data_converter
 from dspex_core.artifacts import ArtifactStore, Keyring
 from dspex_core.errors import DSPExError
@@ -32,6 +33,7 @@ class DSPExPlugin(SimplePlugin):
             own, those in the providers' variables, loopback, and those in DSPEX_TRUSTED_API_BASES.
         encryption_key: Keys that payloads and artifacts are encrypted with, as DSPEX_ENCRYPTION_KEY, the default, has
             them: "ID:BASE64,ID:BASE64". Without any, nothing is encrypted.
+        role: "workflow" leaves the activities out of the worker, "eval" the workflows; see `WorkerOptions`.
 
     Raises:
         ConfigurationError: If there is no store at that URL, or an address is none.
@@ -45,6 +47,7 @@ class DSPExPlugin(SimplePlugin):
         artifacts: str | None = None,
         trust_api_base: Collection[str] = (),
         encryption_key: str | None = None,
+        role: Role = "all",
     ) -> None:
         keys = encryption_key or settings.encryption_key()
         keyring = Keyring.parse(keys) if keys else None
@@ -60,7 +63,7 @@ class DSPExPlugin(SimplePlugin):
                 await shells.close()
 
         self._converter = data_converter(store, keyring)
-        self._shells: list[Callable[..., Any]] = [
+        every: list[Callable[..., Any]] = [
             shells.evaluate_chunk,
             shells.trace_rows,
             shells.read_rows,
@@ -74,10 +77,12 @@ class DSPExPlugin(SimplePlugin):
             shells.follow_fine_tuning,
             shells.cancel_fine_tuning,
         ]
+        self._names = {_name_of(shell) for shell in every}
+        self._shells = [] if role == "workflow" else every
         super().__init__(  # pyright: ignore[reportUnknownMemberType] - the SDK leaves its callables untyped
             "dspex",
             data_converter=self._converter,
-            workflows=workflows.WORKFLOWS,
+            workflows=[] if role == "eval" else workflows.WORKFLOWS,
             activities=self._shells,
             workflow_runner=_runner,
             # Any other exception would be retried as a bug of the workflow's code, for ever.
@@ -93,9 +98,8 @@ class DSPExPlugin(SimplePlugin):
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Add workflows and activities, in place of those that a plugin on the client has added, and our payloads."""
-        names = {_name_of(shell) for shell in self._shells}
         given = cast("dict[str, Any]", config)
-        config["activities"] = [other for other in given.get("activities", ()) if _name_of(other) not in names]
+        config["activities"] = [other for other in given.get("activities", ()) if _name_of(other) not in self._names]
         config["workflows"] = [other for other in given.get("workflows", ()) if other not in workflows.WORKFLOWS]
         if "client" in config:
             options = config["client"].config()

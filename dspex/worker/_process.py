@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from dspex.devserver import Server
+from dspex.worker._options import WorkerOptions
 from dspex_core.errors import ConfigurationError, DSPExError
 
 READY = "worker ready"
@@ -24,6 +25,7 @@ class WorkerProcess:
         server: Where the runs are.
         trust: Packages that programs and metrics may be imported from.
         trust_api_base: Addresses that keys may be sent to; see `DSPExPlugin`.
+        options: What part it takes in a fleet; by default it does everything.
         say: Told each line that the worker says.
 
     Raises:
@@ -36,11 +38,13 @@ class WorkerProcess:
         *,
         trust: Collection[str] = (),
         trust_api_base: Collection[str] = (),
+        options: WorkerOptions | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self._server = server
         self._trust = trust
         self._trust_api_base = trust_api_base
+        self._options = options or WorkerOptions()
         self._say: Callable[[str], None] = say or _silent
         self._process: asyncio.subprocess.Process | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -81,6 +85,7 @@ class WorkerProcess:
         environment |= {"TEMPORAL_ADDRESS": self._server.address, "TEMPORAL_NAMESPACE": self._server.namespace}
         trusted = [argument for package in self._trust for argument in ("--trust", package)]
         trusted += [argument for address in self._trust_api_base for argument in ("--trust-api-base", address)]
+        trusted += self._options.arguments()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "dspex", "worker", "--with-parent", *trusted),

@@ -6,8 +6,8 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from dspex import settings
 from dspex.devserver import Server, connect_options
+from dspex.worker._options import WorkerOptions
 from dspex.worker._plugin import DSPExPlugin
 from dspex.worker._search_attributes import register_search_attributes
 from dspex_core.errors import ServerUnavailableError
@@ -15,8 +15,6 @@ from dspex_core.errors import ServerUnavailableError
 GRACE_SECONDS = 20.0
 """How long a worker that was told to stop lets its activities finish."""
 
-CONCURRENT_ACTIVITIES = 200
-"""More than a few runs ask for at once: chunks wait in the worker for their turn, and must keep out nothing else."""
 STICKY_SECONDS = 3.0
 
 
@@ -25,6 +23,7 @@ async def run_worker(
     *,
     trust: Collection[str] = (),
     trust_api_base: Collection[str] = (),
+    options: WorkerOptions | None = None,
     say: Callable[[str], None],
 ) -> None:
     """Work on the task queue until told to stop.
@@ -36,13 +35,15 @@ async def run_worker(
         server: Where the runs are.
         trust: Packages that programs and metrics may be imported from.
         trust_api_base: Addresses that keys may be sent to; see `DSPExPlugin`.
+        options: What part it takes in a fleet; by default it does everything.
         say: Told, in one line each, when work begins and ends.
 
     Raises:
         ServerUnavailableError: If the server does not answer.
         ConfigurationError: If an address is none.
     """
-    plugin = DSPExPlugin(trust=trust, trust_api_base=trust_api_base)
+    options = options or WorkerOptions()
+    plugin = DSPExPlugin(trust=trust, trust_api_base=trust_api_base, role=options.role)
     try:
         client = await Client.connect(**connect_options(server), plugins=[plugin])
     except RuntimeError as error:
@@ -50,8 +51,11 @@ async def run_worker(
     await register_search_attributes(client)
     worker = Worker(
         client,
-        task_queue=settings.task_queue(),
-        max_concurrent_activities=CONCURRENT_ACTIVITIES,
+        task_queue=options.task_queue(),
+        tuner=options.tuner(),
+        max_activities_per_second=options.activities_per_second,
+        max_task_queue_activities_per_second=options.queue_activities_per_second,
+        deployment_config=options.deployment(),
         # A workflow whose worker was killed is given to another one this much later.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_SECONDS),
         graceful_shutdown_timeout=timedelta(seconds=GRACE_SECONDS),
@@ -59,11 +63,18 @@ async def run_worker(
     stop = _stop_on_signals(say)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(worker.run())
-        say(f"worker ready: task queue {settings.task_queue()}, server {server.address}")
+        say(f"worker ready: task queue {options.task_queue()}, server {server.address}{_part(options)}")
         await stop.wait()
         await worker.shutdown()
         await running
     say("worker stopped")
+
+
+def _part(options: WorkerOptions) -> str:
+    """What is special about a worker, to be told."""
+    role = "" if options.role == "all" else f", role {options.role}"
+    deployment = options.deployment()
+    return role if deployment is None else f"{role}, build {deployment.version.to_canonical_string()}"
 
 
 def _stop_on_signals(say: Callable[[str], None]) -> asyncio.Event:

@@ -1,0 +1,112 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from temporalio.common import Priority
+
+from dspex import settings
+from dspex._rooms import workflows
+from dspex_core.artifacts import ArtifactStore, store_dataset
+from dspex_core.errors import ConfigurationError
+from dspex_core.lm import LM
+from dspex_core.metrics import metric_reference
+from dspex_core.modules import Module, as_program, build_program
+from dspex_core.optimizers import Optimizer
+from dspex_core.programs import ImportedProgram
+from dspex_core.record import Example
+from dspex_core.references import reference_to
+from dspex_core.requests import ProgramOutline
+from dspex_core.seam import LMConfig
+
+PRIORITIES = range(1, 6)
+LONGEST_TENANT_BYTES = 64
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What else a compile may be given; see `Client.compile`."""
+
+    id: str | None = None
+    resume: bool = False
+    chunk_rows: int | None = None
+    environment: str | None = None
+    priority: int | None = None
+    tenant: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.priority is not None and self.priority not in PRIORITIES:
+            raise ConfigurationError(f"a priority is 1 (first) to 5 (last), not {self.priority}")
+        if self.tenant is not None and not 0 < len(self.tenant.encode()) <= LONGEST_TENANT_BYTES:
+            raise ConfigurationError(f"a tenant's name has 1 to {LONGEST_TENANT_BYTES} bytes: {self.tenant[:80]!r}")
+        if self.environment is not None:
+            settings.environment_queue(self.environment)
+
+    @property
+    def temporal_priority(self) -> Priority:
+        """Whose turn it is; children and activities of a run inherit it."""
+        return Priority(priority_key=self.priority, fairness_key=self.tenant)
+
+
+@dataclass(frozen=True)
+class WantedCompile:
+    """A compile that was asked for: checked, and not yet started."""
+
+    program: Module
+    optimizer: Optimizer
+    trainset: Sequence[Example]
+    valset: Sequence[Example]
+    lm: LM
+    teacher: Module | None
+    teacher_lm: LM | None
+    options: CompileOptions
+
+    def __post_init__(self) -> None:
+        self.optimizer.check(self.program, self.trainset, self.valset, self.teacher)
+
+    @property
+    def workflow_type(self) -> str:
+        """The type of its workflow: its optimizer's name."""
+        return type(self.optimizer).__name__
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a line for the Web UI."""
+        return f"{len(self.trainset)} rows to learn from, {len(self.valset)} to score on, {self.lm.config.model}"
+
+    async def request(self, store: ArtifactStore, *, searchable: bool) -> "workflows.CompileInput":
+        """What its workflow is started with; the data sets are stored then."""
+        optimizer, environment = self.optimizer, self.options.environment
+        return workflows.CompileInput(
+            optimizer=optimizer.name,
+            options=optimizer.written_options(),
+            program=ProgramOutline.of(self.program),
+            metric=metric_reference(optimizer.metric if optimizer.metric is not None else ""),
+            lm=config_of(self.lm),
+            trainset=await store_dataset(store, self.trainset),
+            valset=await store_dataset(store, self.valset),
+            teacher=None if self.teacher is None else ProgramOutline.of(self.teacher),
+            teacher_lm=None if self.teacher_lm is None else config_of(self.teacher_lm),
+            chunk_rows=self.options.chunk_rows,
+            searchable=searchable,
+            activity_queue=None if environment is None else settings.environment_queue(environment),
+        )
+
+
+def program_of(given: Module | str) -> Module:
+    """The program given, which may be a `dspy.Module`, or be named by its import path."""
+    if isinstance(given, str):
+        return build_program(ImportedProgram(code=reference_to(given, what="program")), trust=None)
+    return as_program(given)
+
+
+def config_of(lm: LM) -> LMConfig:
+    """An LM as workers make it again: without its key.
+
+    Raises:
+        ConfigurationError: If it was given one in code.
+    """
+    if lm.has_own_key:
+        raise ConfigurationError(
+            f"{lm!r} was given its key in code, and a key never leaves its process: "
+            "set it in the workers' environment, and make the LM without api_key"
+        )
+    return lm.config

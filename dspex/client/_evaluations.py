@@ -10,6 +10,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from dspex._rooms import workflows
+from dspex.client._patience import rpc_error
 from dspex_core.artifacts import ArtifactStore, DatasetReader
 from dspex_core.evaluate import RowResult
 from dspex_core.record import Example
@@ -57,6 +58,7 @@ class Evaluations:
 
         Raises:
             ArtifactError: If the artifact store cannot be read.
+            ServerUnavailableError: If the server does not answer.
         """
         await self._look_for_more()
         mine = [number for number, asked in enumerate(self._asked) if asked.program.state == state]
@@ -92,7 +94,7 @@ class Evaluations:
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
-            raise
+            raise rpc_error(error, self._run_id) from None
         for event in page.current_page or ():
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 payloads = event.workflow_execution_started_event_attributes.input.payloads

@@ -138,8 +138,9 @@ async def row_page(board: Board, run_id: str, index: int, row: int) -> None:
         (example,) = await board.evaluations(run_id).examples(evaluation.dataset, [row])
         words("p", f"score {_score(result)}")
         _values("Input", example.inputs())
-        _values("Prediction", result.prediction)
-        _values("Gold", example.labels())
+        with box("div", "beside"):
+            _values("Prediction", result.prediction)
+            _values("Gold", example.labels())
         _values("Feedback", {"feedback": result.feedback, "error": result.error})
         with section("Messages"):
             asked, why = await prompts_of(evaluation.program, example.inputs(), evaluation.lm)

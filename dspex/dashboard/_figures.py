@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from dspex.client import RunStatus
 from dspex_core.usage import Usage
 
 NOTHING = "\N{EN DASH}"
@@ -17,14 +16,6 @@ def percent(score: float | None) -> str:
 def dollars(cost_usd: float | None) -> str:
     """A cost."""
     return "unknown" if cost_usd is None else f"${cost_usd:,.4f}"
-
-
-def budgeted(status: RunStatus, limit: str, spent: str) -> str:
-    """What was spent, beside what may be, if the run has a budget for it."""
-    most = getattr(getattr(status, "budget", None), limit, None)
-    if most is None:
-        return spent
-    return f"{spent} of {dollars(most) if limit == 'usd' else f'{most:,}'}"
 
 
 def tokens(usage: Usage) -> str:

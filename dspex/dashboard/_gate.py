@@ -4,7 +4,7 @@ import hmac
 from html import escape
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -85,11 +85,11 @@ class Gate:
         else:
             rest = urlencode([pair for pair in query if pair[0] != "token"])
             # One slash: an address that begins with two names another host.
-            place = "/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else "")
+            place = "/" + quote(scope["path"].lstrip("/")) + (f"?{rest}" if rest else "")
             cookie = f"{COOKIE}={shown}; Path=/; HttpOnly; SameSite=Lax; Max-Age={_COOKIE_SECONDS}"
             if scope.get("scheme") == "https":
                 cookie += "; Secure"
-            headers = [(b"location", place.encode("utf-8", "replace")), (b"set-cookie", cookie.encode())]
+            headers = [(b"location", place.encode()), (b"set-cookie", cookie.encode())]
             await send({"type": "http.response.start", "status": int(HTTPStatus.SEE_OTHER), "headers": headers})
             await send({"type": "http.response.body", "body": b""})
 

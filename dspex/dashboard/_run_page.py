@@ -4,7 +4,7 @@ from dspex.dashboard._chart import ScoreChart
 from dspex.dashboard._controls import Controls
 from dspex.dashboard._elements import Words, box, link, page_frame, section, set_attribute, watch, words
 from dspex.dashboard._fields import notice
-from dspex.dashboard._figures import NOTHING, budgeted, dollars, duration, percent, tokens
+from dspex.dashboard._figures import NOTHING, dollars, duration, percent, tokens
 from dspex.dashboard._following import RunView
 from dspex.dashboard._log_part import LogPart
 from dspex.dashboard._pager import Pager
@@ -110,10 +110,10 @@ class _Figures:
         shown = {
             "Best score": percent(status.score) or NOTHING,
             "Baseline": percent(status.baseline_score) or NOTHING,
-            "LM calls": budgeted(status, "lm_calls", f"{usage.lm_calls:,}"),
+            "LM calls": f"{usage.lm_calls:,}",
             "From the cache": f"{usage.cached_calls:,}",
-            "Tokens": budgeted(status, "tokens", tokens(usage)),
-            "Cost": budgeted(status, "usd", dollars(usage.cost_usd)),
+            "Tokens": tokens(usage),
+            "Cost": dollars(usage.cost_usd),
         }
         for name, value in shown.items():
             self._values[name].show(value)
@@ -158,6 +158,6 @@ def _rows_so_far(view: RunView) -> str:
     parts = [f"{progress.rows_done:,} of {progress.rows_total:,} rows"]
     if progress.phase_score is not None:
         parts.append(f"{percent(progress.phase_score)} so far")
-    if view.seconds_left is not None and view.status.status == "running":
-        parts.append(f"about {duration(view.seconds_left)} left in this phase")
+    if (view.seconds_left or 0.0) >= 1 and view.status.status == "running":
+        parts.append(f"about {duration(view.seconds_left or 0.0)} left in this phase")
     return " · ".join(parts)

@@ -100,7 +100,7 @@ def _row(run: RunSummary) -> Row:
     return run.id, (
         {"text": run.id, "to": run_address(run.id)},
         {"text": run.status, "badge": run.status},
-        run.optimizer,
+        run.optimizer.replace("_", " "),
         run.program or "",
         percent(run.score),
         "" if run.cost_usd is None else dollars(run.cost_usd),

@@ -24,6 +24,7 @@ async def first_candidate(run):
     raise AssertionError("the run ended without a candidate")
 
 
+@pytest.mark.alone
 async def test_a_run_appears_in_the_list_and_shows_its_first_candidate_without_reload(client, slow_model, open_page):
     page = await open_page()
     await expect(page.get_by_role("heading", name="Runs")).to_be_visible()

@@ -6,11 +6,12 @@ from ._evaluation import EVALUATION, Evaluation, evaluation_id
 from ._log import EVENTS_MEMO
 from ._program_run import PROGRAM_RUN, ProgramRun
 from ._runtime import WorkflowRuntime
-from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, SEARCH_ATTRIBUTES
+from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, SEARCH_ATTRIBUTES, STATUS
 from ._values import (
     CompileInput,
     CompileOutput,
     CompileStatus,
+    ControlStatus,
     EvaluationInput,
     EvaluationOutput,
     EvaluationStatus,
@@ -32,11 +33,13 @@ __all__ = [
     "PROGRAM",
     "PROGRAM_RUN",
     "SEARCH_ATTRIBUTES",
+    "STATUS",
     "WORKFLOWS",
     "CompileInput",
     "CompileOutput",
     "CompileRun",
     "CompileStatus",
+    "ControlStatus",
     "Evaluation",
     "EvaluationInput",
     "EvaluationOutput",

@@ -9,23 +9,29 @@ from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimize
 from dspex_core.programs import DeclaredProgram
 from dspex_core.progress import Progress
 from dspex_core.requests import ProgramOutline
-from dspex_core.seam import StoredDataset, scoped_runtime
+from dspex_core.seam import EarlyEnd, StoredDataset, may_end_early, scoped_runtime
 
+from ._control import Controlled
 from ._log import EventLog
 from ._runtime import WorkflowRuntime
-from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM
-from ._values import CompileInput, CompileOutput, CompileStatus
+from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, STATUS
+from ._values import CompileInput, CompileOutput, CompileStatus, ControlStatus
+
+CANCELLED = "cancelled"
 
 
-class CompileRun:
+class CompileRun(Controlled):
     """What every compile workflow does: run its optimizer on the workflow runtime, and say where it stands."""
 
     def __init__(self, input: CompileInput) -> None:  # noqa: A002 - Temporal's word for it
+        super().__init__(searchable=input.searchable)
         self._input = input
         self._log = EventLog()
+        self._end = EarlyEnd()
         self._progress = Progress(optimizer=optimizer_named(input.optimizer).__name__)
         self._runtime = WorkflowRuntime(
             input.lm,
+            gate=self.gate,
             metric=input.metric,
             chunk_rows=input.chunk_rows,
             activity_queue=input.activity_queue,
@@ -42,7 +48,7 @@ class CompileRun:
     async def _compile(self) -> CompileOutput:
         given = self._input
         optimizer = optimizer_named(given.optimizer).from_options({**given.options, "metric": given.metric.path})
-        with scoped_runtime(self._runtime):
+        with scoped_runtime(self._runtime), may_end_early(self._end):
             result = await optimizer.compile(
                 given.program,
                 trainset=given.trainset,
@@ -50,16 +56,38 @@ class CompileRun:
                 teacher=given.teacher,
                 teacher_lm=given.teacher_lm,
             )
-        return _written_down(result, given.valset)
+        output = _written_down(result, given.valset)
+        if self._end.reason != CANCELLED:
+            return output
+        if given.searchable:
+            workflow.upsert_search_attributes([STATUS.value_set(CANCELLED)])  # pyright: ignore[reportUnknownMemberType]
+        return output.model_copy(update={"cancelled": True})
+
+    @workflow.update
+    def cancel(self) -> ControlStatus:
+        """End with the best found so far."""
+        self._end.now(CANCELLED)
+        return self.control()
 
     def compile_status(self) -> CompileStatus:
         """Where the run stands."""
-        return CompileStatus(progress=self._progress, evaluation_ids=self._runtime.evaluation_ids)
+        return CompileStatus(
+            progress=self._progress, evaluation_ids=self._runtime.evaluation_ids, control=self.control()
+        )
+
+    def details(self) -> str:
+        """What a compile has found so far."""
+        return details_of(self._progress)
+
+    def on_gate(self, event: Event) -> None:
+        """Enter it among the run's events."""
+        self._log.append(event)
+        super().on_gate(event)
 
     def _follow(self, event: Event) -> None:
         self._log.append(event)
         before, self._progress = self._progress, self._progress.after(event)
-        workflow.set_current_details(details_of(self._progress))
+        self.show()
         # Each upsert is an event in the history: only what an operator sorts by, and only when it changes.
         if self._input.searchable and _sorted_by(before) != _sorted_by(self._progress):
             workflow.upsert_search_attributes(self._attributes())  # pyright: ignore[reportUnknownMemberType]
@@ -73,6 +101,7 @@ class CompileRun:
             PROGRAM.value_set(name),
             PHASE.value_set(progress.phase),
             LM_CALLS.value_set(progress.usage_so_far.lm_calls),
+            STATUS.value_set(self.gate.standing),
         ]
         if progress.best_score is not None:
             updates.append(BEST_SCORE.value_set(progress.best_score))
@@ -112,7 +141,7 @@ def _sorted_by(progress: Progress) -> tuple[str, int]:
 
 
 def _written_down(result: CompileResult[ProgramOutline], valset: StoredDataset) -> CompileOutput:
-    if result.score is None or result.baseline_score is None:
+    if result.ended_early is None and (result.score is None or result.baseline_score is None):
         raise EvaluationError("the optimizer scored no candidate")
     return CompileOutput(
         program=result.program,
@@ -124,6 +153,7 @@ def _written_down(result: CompileResult[ProgramOutline], valset: StoredDataset) 
         baseline_scores=result.baseline_scores,
         best_scores=result.best_scores,
         valset=valset,
+        ended_early=result.ended_early,
     )
 
 

@@ -5,10 +5,10 @@ from dspex_core.errors import DSPExError
 from dspex_core.evaluate import describe
 from dspex_core.events import muted
 from dspex_core.modules import build_program, is_deterministic
-from dspex_core.requests import RUN_PROGRAM, ProgramAnswer, RunProgram
+from dspex_core.requests import ProgramAnswer, RunProgram
 from dspex_core.seam import scoped_runtime
 
-from ._options import activity_options
+from ._control import Controlled
 from ._runtime import WorkflowRuntime
 from ._values import ProgramRunInput
 
@@ -16,29 +16,29 @@ PROGRAM_RUN = "ProgramRun"
 
 
 @workflow.defn(name=PROGRAM_RUN)
-class ProgramRun:
+class ProgramRun(Controlled):
     """Runs a program once.
 
     Built-in modules run in the workflow, each model call an activity of its own; a user's own class, or a module that
     calls a function of a user's, runs in one activity, where no rule of determinism touches it.
     """
 
+    @workflow.init
+    def __init__(self, input: ProgramRunInput) -> None:  # noqa: A002 - Temporal's word for it
+        super().__init__(searchable=input.searchable)
+        self._runtime = WorkflowRuntime(input.lm, gate=self.gate)
+
     @workflow.run
-    async def run(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002 - Temporal's word for it
+    async def run(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
         """Run the program on its inputs."""
         if is_deterministic(input.program.structure):
             return await self._run_here(input)
-        return await workflow.execute_activity(
-            RUN_PROGRAM,
-            RunProgram(program=input.program, lm=input.lm, inputs=input.inputs),
-            result_type=ProgramAnswer,
-            **activity_options(),
-        )
+        return await self._runtime.run_program(RunProgram(program=input.program, lm=input.lm, inputs=input.inputs))
 
     async def _run_here(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
         program = build_program(input.program.structure, trust=(), import_tools=False).with_state(input.program.state)
         try:
-            with scoped_runtime(WorkflowRuntime(input.lm)), muted():
+            with scoped_runtime(self._runtime), muted():
                 prediction = await program(**input.inputs)
         except (DSPExError, FailureError):
             raise

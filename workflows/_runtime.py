@@ -1,10 +1,17 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from types import NoneType
 from typing import Any, TypeVar, cast
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    FailureError,
+    is_cancelled_exception,
+)
 
 from dspex_core.errors import ConfigurationError, DatasetError, LMContextLengthError, LMRequestError
 from dspex_core.events import Event
@@ -19,16 +26,19 @@ from dspex_core.requests import (
     READ_ROWS,
     RETRIEVE,
     RUN_CODE,
+    RUN_PROGRAM,
     START_FINE_TUNING,
     SUGGEST,
     TRACE_ROWS,
     CallTool,
     CodeAnswer,
     Generate,
+    ProgramAnswer,
     ProgramOutline,
     ReadRows,
     Rows,
     RunCode,
+    RunProgram,
     Search,
     SearchAnswer,
     StartFineTuning,
@@ -60,7 +70,10 @@ from dspex_core.seam import (
     is_compiling,
 )
 
+from ._control import Gate, in_background
 from ._evaluation import EVALUATION, evaluation_id
+from ._evaluation import Evaluation as EvaluationRun
+from ._gathered import Gathered
 from ._options import MOST_OUTSTANDING, ActivityOptions, activity_options, training_options
 from ._values import EvaluationInput, EvaluationOutput
 
@@ -74,6 +87,7 @@ class WorkflowRuntime:
 
     Args:
         lm: The model in force.
+        gate: Whether anything new may begin.
         metric: The run's metric; what `evaluate` and `trace` are given names this very one.
         chunk_rows: Rows an evaluation activity takes; None leaves it to the planner.
         activity_queue: Task queue of activities; None is the workflow's own.
@@ -84,6 +98,7 @@ class WorkflowRuntime:
         self,
         lm: LMConfig,
         *,
+        gate: Gate,
         metric: CodeReference | None = None,
         chunk_rows: int | None = None,
         activity_queue: str | None = None,
@@ -94,8 +109,11 @@ class WorkflowRuntime:
         self._chunk_rows = chunk_rows
         self._activity_queue = activity_queue
         self._on_event = on_event
+        self._gate = gate
+        gate.on_closing(self._wind_up)
         self._evaluations = 0
-        self._under_way: list[str] = []
+        self._under_way: dict[str, workflow.ChildWorkflowHandle[Any, EvaluationOutput] | None] = {}
+        self._telling: set[asyncio.Task[None]] = set()
         self._tally = RowTally(self.emit)
         self._slots = asyncio.Semaphore(MOST_OUTSTANDING)
 
@@ -157,6 +175,10 @@ class WorkflowRuntime:
         add_usage(answer.usage)
         return list(answer.passages)
 
+    async def run_program(self, request: RunProgram) -> ProgramAnswer:
+        """A whole program run: an activity."""
+        return await self._perform(RUN_PROGRAM, request, ProgramAnswer)
+
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a stored data set: an activity."""
         if not indices:
@@ -174,7 +196,7 @@ class WorkflowRuntime:
         rows: Sequence[int] | None = None,
         lm: LMConfig | None = None,
     ) -> Evaluation:
-        """A child workflow, whose activities take a chunk of rows each."""
+        """A child workflow, whose activities take a chunk of rows each; if it winds up, another for what is left."""
         self._evaluations += 1
         number = self._evaluations
         request = EvaluationInput(
@@ -187,17 +209,19 @@ class WorkflowRuntime:
             rows=None if rows is None else tuple(rows),
             compiling=is_compiling(),
         )
-        count = len(dataset) if rows is None else len(rows)
+        gathered, asked = Gathered(range(len(dataset)) if rows is None else rows), 0
         with self._tally.evaluation():
-            output = await self._child(
-                request,
-                evaluation_id(workflow.info().workflow_id, number),
-                summary=f"candidate {number - 1} on {count} rows",
-            )
-            self._tally.add(rows=len(output.scores), total=sum(output.scores), usage=output.usage)
-        return Evaluation(
-            scores=output.scores, failed_rows=output.failed_rows, failures=output.failures, usage=output.usage
-        )
+            while missing := gathered.missing:
+                asked += 1
+                again = f".{asked}" if asked > 1 else ""
+                output = await self._child(
+                    request if asked == 1 else request.model_copy(update={"rows": tuple(missing)}),
+                    evaluation_id(workflow.info().workflow_id, number) + again,
+                    summary=f"candidate {number - 1} on {len(missing)} rows",
+                )
+                gathered.add(missing, output)
+                self._tally.add(rows=len(output.scores), total=sum(output.scores), usage=output.usage)
+        return gathered.evaluation()
 
     async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Some rows run and recorded: an activity."""
@@ -236,8 +260,8 @@ class WorkflowRuntime:
         return await self._perform(FOLLOW_FINE_TUNING, job, FineTuningJob, summary=job.job_id)
 
     async def cancel_fine_tuning(self, job: FineTuningJob) -> None:
-        """The end of a job: an activity."""
-        await self._perform(CANCEL_FINE_TUNING, job, NoneType, summary=job.job_id)
+        """The end of a job: an activity, whatever else may begin."""
+        await self._perform(CANCEL_FINE_TUNING, job, NoneType, summary=job.job_id, gated=False)
 
     def emit(self, event: Event) -> None:
         """Tell the workflow."""
@@ -245,9 +269,18 @@ class WorkflowRuntime:
             self._on_event(event)
 
     async def _perform(
-        self, name: str, request: object, answer: type[T], *, summary: str, options: ActivityOptions | None = None
+        self,
+        name: str,
+        request: object,
+        answer: type[T],
+        *,
+        summary: str | None = None,
+        options: ActivityOptions | None = None,
+        gated: bool = True,
     ) -> T:
         async with self._slots:
+            if gated:
+                await self._gate.opened()
             try:
                 return await workflow.execute_activity(
                     name,
@@ -258,25 +291,46 @@ class WorkflowRuntime:
                     **options or activity_options(),
                 )
             except ActivityError as error:
-                if is_cancelled_exception(error):
-                    # What decides knows no Temporal: to it, a cancellation is asyncio's.
-                    raise asyncio.CancelledError from error
-                raise
+                raise _as_asyncio_has_it(error) from error
 
     async def _child(self, request: EvaluationInput, workflow_id: str, *, summary: str) -> EvaluationOutput:
         async with self._slots:
-            self._under_way.append(workflow_id)
+            await self._gate.opened()
+            self._under_way[workflow_id] = None
             try:
-                return await workflow.execute_child_workflow(
+                child = self._under_way[workflow_id] = await workflow.start_child_workflow(
                     EVALUATION, request, id=workflow_id, result_type=EvaluationOutput, static_summary=summary
                 )
+                if not self._gate.is_open:
+                    self._tell_to_wind_up(child)
+                return await child
+            except ChildWorkflowError as error:
+                raise _as_asyncio_has_it(error) from error
             finally:
-                self._under_way.remove(workflow_id)
+                del self._under_way[workflow_id]
+
+    def _wind_up(self) -> None:
+        for child in self._under_way.values():
+            if child is not None:
+                self._tell_to_wind_up(child)
+
+    def _tell_to_wind_up(self, child: workflow.ChildWorkflowHandle[Any, EvaluationOutput]) -> None:
+        async def tell() -> None:
+            # One that has just ended has nothing to wind up.
+            with suppress(FailureError):
+                await child.signal(EvaluationRun.wind_up)
+
+        in_background(self._telling, asyncio.create_task(tell()))
 
     def _reference(self, metric: MetricLike) -> CodeReference:
         if self._metric is None or metric != self._metric.path:
             raise ConfigurationError(f"a durable run scores with the metric it was started with, not with {metric!r}")
         return self._metric
+
+
+def _as_asyncio_has_it(error: FailureError) -> BaseException:
+    """A failure; a cancellation is asyncio's to what decides, which knows no Temporal."""
+    return asyncio.CancelledError() if is_cancelled_exception(error) else error
 
 
 def _stored(dataset: Dataset) -> StoredDataset:

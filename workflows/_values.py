@@ -1,6 +1,6 @@
 """What runs are started with, answer to, and end with."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,9 +11,23 @@ from dspex_core.requests import ProgramOutline
 from dspex_core.seam import LMConfig, StoredDataset
 from dspex_core.usage import Usage
 
+Standing = Literal["running", "paused", "parked"]
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class ControlStatus(_Value):
+    """Whether a run that has not ended is held up; the answer to every update, and to the query `control`.
+
+    Attributes:
+        status: In a word.
+        parked_reason: What it waits for.
+    """
+
+    status: Standing = "running"
+    parked_reason: str | None = None
 
 
 class CompileInput(_Value):
@@ -49,17 +63,22 @@ class CompileInput(_Value):
 
 
 class CompileOutput(_Value):
-    """What a compile ends with: `CompileResult`, written down, and where its validation set is."""
+    """What a compile ends with: `CompileResult`, written down, and where its validation set is.
+
+    The scores are None if it ended early, before a candidate had one. `cancelled` says that somebody ended it.
+    """
 
     program: ProgramOutline
-    score: float
-    baseline_score: float
+    score: float | None
+    baseline_score: float | None
     candidates: tuple[Candidate, ...]
     usage: Usage
     scored_rows: tuple[int, ...] = ()
     baseline_scores: tuple[float, ...] = ()
     best_scores: tuple[float, ...] = ()
     valset: StoredDataset | None = None
+    ended_early: str | None = None
+    cancelled: bool = False
 
 
 class CompileStatus(_Value):
@@ -68,10 +87,12 @@ class CompileStatus(_Value):
     Attributes:
         progress: Where the search stands, as far as the compile itself knows.
         evaluation_ids: Workflow ids of the evaluations under way; ask them for their rows.
+        control: Whether it is held up.
     """
 
     progress: Progress
     evaluation_ids: tuple[str, ...] = ()
+    control: ControlStatus = ControlStatus()
 
 
 class EvaluationInput(_Value):
@@ -87,6 +108,7 @@ class EvaluationInput(_Value):
         compiling: Whether this is part of a compile.
         done: Results of earlier legs of this evaluation; see `EvaluationOutput`.
         activity_queue: Task queue of its activities; None is the workflow's own.
+        searchable: Whether the evaluation is a run of its own, on a server that knows our search attributes.
     """
 
     program: ProgramOutline
@@ -98,6 +120,7 @@ class EvaluationInput(_Value):
     done: "EvaluationOutput | None" = None
     activity_queue: str | None = None
     compiling: bool = False
+    searchable: bool = False
 
 
 class EvaluationOutput(_Value):
@@ -109,6 +132,7 @@ class EvaluationOutput(_Value):
         failures: The first few of them.
         usage: What it took.
         rows: Digests of the artifacts that hold every row's result, in the order of the rows.
+        indices: The rows, where it was told to wind up before it had gone through all of them.
     """
 
     scores: tuple[float, ...] = ()
@@ -116,6 +140,7 @@ class EvaluationOutput(_Value):
     failures: tuple[str, ...] = ()
     usage: Usage = Usage()
     rows: tuple[str, ...] = ()
+    indices: tuple[int, ...] | None = None
 
 
 class EvaluationStatus(_Value):
@@ -133,3 +158,4 @@ class ProgramRunInput(_Value):
     program: ProgramOutline
     lm: LMConfig
     inputs: dict[str, Any]
+    searchable: bool = False

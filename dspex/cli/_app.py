@@ -14,7 +14,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-runs_app = typer.Typer(help="Find, watch and export durable runs.", no_args_is_help=True, rich_markup_mode=None)
+runs_app = typer.Typer(
+    help="Find, watch, control and export durable runs.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(runs_app, name="runs")
 cache_app = typer.Typer(help="Look after the cache of answers.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
@@ -303,6 +305,34 @@ def events_command(
 
     del as_json  # they are JSON in any case
     run(tell_events(run_id, offset=offset, keep_on=follow))
+
+
+@runs_app.command()
+def pause(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Let a run begin nothing new; what is under way is finished."""
+    from dspex.cli._control import pause_run  # noqa: PLC0415
+
+    run(pause_run(run_id, as_json=as_json))
+
+
+@runs_app.command()
+def resume(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """Let a run that is paused or parked go on."""
+    from dspex.cli._control import resume_run  # noqa: PLC0415
+
+    run(resume_run(run_id, as_json=as_json))
+
+
+@runs_app.command()
+def cancel(
+    run_id: RunId,
+    hard: Annotated[bool, typer.Option("--hard", help="End at once, without a result.")] = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """End a run with the best it has found so far."""
+    from dspex.cli._control import cancel_run  # noqa: PLC0415
+
+    run(cancel_run(run_id, hard=hard, as_json=as_json))
 
 
 @runs_app.command()

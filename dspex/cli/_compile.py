@@ -19,6 +19,8 @@ from dspex_core.programs import ProgramFile, write_program
 from dspex_core.runtime import using
 from dspex_core.usage import Usage
 
+ENDED_WITH_A_RESULT = ("completed", "cancelled")
+
 
 @dataclass(frozen=True)
 class CompileJob:
@@ -96,10 +98,12 @@ async def follow(run: Run, *, output: str | None, as_json: bool, ends_with_us: b
             say(f"left run {run.id} going; come back with: dspex runs watch {run.id}")
         raise
     status = await run.status()
-    if status.status != "completed":
+    if status.status not in ENDED_WITH_A_RESULT:
         raise RunFailedError(f"run {run.id} {status.failure or status.status}")
     result = await run.output()
-    if output is not None:
+    if status.note is not None:
+        say(f"run {run.id} {status.note}")
+    if output is not None and result.score is not None:
         write_program(output, ProgramFile(structure=result.program.structure, state=result.program.state))
     document = run_document(status, program=output)
     _tell_result(document, result.usage, as_json=as_json)
@@ -195,8 +199,9 @@ def _tell_result(document: dict[str, Any], usage: Usage, *, as_json: bool) -> No
     if as_json:
         tell_json(document)
         return
-    gain = document["score"] - document["baseline_score"]
-    tell(f"score     {document['score']:.2f} %  (baseline {document['baseline_score']:.2f} %, {gain:+.2f})")
+    if document["score"] is not None:
+        gain = document["score"] - document["baseline_score"]
+        tell(f"score     {document['score']:.2f} %  (baseline {document['baseline_score']:.2f} %, {gain:+.2f})")
     tell(f"took      {document['seconds']:.1f} s, {usage_line(usage)}")
     if document["web_ui"]:
         tell(f"web ui    {document['web_ui']}")

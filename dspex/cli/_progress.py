@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dspex.cli._shell import say
-from dspex_core.events import CandidateEvaluated, Event, PhaseStarted, RunHeldUp
+from dspex_core.events import CandidateEvaluated, Event, PhaseStarted, RunHeldUp, RunParked, RunPaused, RunResumed
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
 
@@ -60,6 +60,12 @@ class ProgressView:
             self._phase_began = time.monotonic()
         if isinstance(event, RunHeldUp):
             self.say(event.reason)
+        elif isinstance(event, RunParked):
+            self.say(f"parked: {event.reason}; the run keeps everything, and goes on with: dspex runs resume ID")
+        elif isinstance(event, RunPaused):
+            self.say("paused; the run goes on with: dspex runs resume ID")
+        elif isinstance(event, RunResumed):
+            self.say("resumed")
         elif self._live is None:
             line = _plain(event, self._progress, before)
             if line:

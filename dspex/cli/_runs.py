@@ -5,7 +5,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.table import Table
 
-from dspex.cli._compile import follow, run_document
+from dspex.cli._compile import ENDED_WITH_A_RESULT, follow, run_document
 from dspex.cli._progress import usage_line
 from dspex.cli._shell import say, tell, tell_json
 from dspex.cli._worker import server_in_use
@@ -55,8 +55,8 @@ async def show_run(run_id: str, *, report: str | None = None, as_json: bool) -> 
     run = client.get_run(run_id)
     status = await run.status()
     if report is not None:
-        if status.status != "completed":
-            raise RunConflictError(f"run {run_id} has nothing to report yet: it is {status.status}")
+        if status.status not in ENDED_WITH_A_RESULT or status.score is None:
+            raise RunConflictError(f"run {run_id} has nothing to report: it is {status.status}")
         await run.report(report)
         say(f"report: {report}")
     document = run_document(status)
@@ -64,7 +64,7 @@ async def show_run(run_id: str, *, report: str | None = None, as_json: bool) -> 
         tell_json(document)
         return
     shown = ("id", "status", "optimizer", "phase", "baseline_score", "score", "trials", "seconds", "web_ui")
-    for name in (*shown, "failure", "note"):
+    for name in (*shown, "parked_reason", "failure", "note"):
         if document[name] is not None:
             tell(f"{name.replace('_', ' '):<15} {document[name]}")
     if status.progress is not None:
@@ -99,14 +99,16 @@ async def export_program(run_id: str, path: str, *, as_json: bool) -> None:
     """Save a finished run's program.
 
     Raises:
-        RunConflictError: If the run has not completed.
+        RunConflictError: If the run has found none.
     """
     client = await Client.connect(await server_in_use())
     run = client.get_run(run_id)
     status = await run.status()
-    if status.status != "completed":
+    if status.status not in ENDED_WITH_A_RESULT:
         raise RunConflictError(f"run {run_id} has no program to export: it is {status.status}")
     output = await run.output()
+    if output.score is None:
+        raise RunConflictError(f"run {run_id} has no program to export: it was cancelled before anything was scored")
     write_program(path, ProgramFile(structure=output.program.structure, state=output.program.state))
     if as_json:
         tell_json({"id": run_id, "program": path, "score": output.score})

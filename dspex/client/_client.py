@@ -18,7 +18,7 @@ from dspex.client._evaluations import Evaluations
 from dspex.client._patience import patiently, rpc_error
 from dspex.client._run import Connection, Run, failure_of, optimizer_name
 from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
-from dspex.client._status import Status, status_of
+from dspex.client._status import UNDER_WAY, Status, searchable_status
 from dspex.client._wanted import CompileOptions, WantedCompile, config_of, program_of
 from dspex.devserver import Server, configured_server, connect_options, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
@@ -249,7 +249,7 @@ class Client:
             found.append(
                 RunSummary(
                     id=execution.id,
-                    status=status_of(execution.status),
+                    status=searchable_status(execution),
                     optimizer=optimizer_name(execution.workflow_type),
                     phase=attributes.get(workflows.PHASE),
                     score=attributes.get(workflows.BEST_SCORE),
@@ -281,6 +281,7 @@ class Client:
             metric=metric_reference(metric),
             lm=config_of(lm),
             dataset=await store_dataset(self._plugin.store, dataset),
+            searchable=await self._register(),
         )
         run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"
         await self._start(workflows.EVALUATION, request, run_id, summary=f"{len(dataset)} rows", resume=False)
@@ -304,7 +305,10 @@ class Client:
             RunFailedError: If it failed.
         """
         request = workflows.ProgramRunInput(
-            program=ProgramOutline.of(program_of(program)), lm=config_of(lm), inputs=dict(inputs)
+            program=ProgramOutline.of(program_of(program)),
+            lm=config_of(lm),
+            inputs=dict(inputs),
+            searchable=await self._register(),
         )
         run_id = id or f"program-{uuid.uuid4().hex[:8]}"
         await self._start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model, resume=False)
@@ -372,8 +376,8 @@ class Client:
                 raise RunConflictError(
                     f"the id {run_id!r} is taken by a {there.workflow_type}: choose another"
                 ) from None
-            status = status_of(there.status)
-            if status == "running":
+            status = searchable_status(there)
+            if status in UNDER_WAY:
                 return True
             hint = ""
             if kind in COMPILE_TYPES:

@@ -11,6 +11,7 @@ from temporalio.client import (
 )
 from temporalio.client import (
     WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
@@ -22,8 +23,9 @@ from dspex._rooms import workflows
 from dspex.client._log import RunLog, moment_of
 from dspex.client._looks import beside
 from dspex.client._patience import patiently, rpc_error
-from dspex.client._status import RunStatus, status_of
+from dspex.client._status import UNDER_WAY, RunStatus, searchable_status
 from dspex.client._trouble import readable, trouble_below, trouble_of
+from dspex.client._words import end_at_once, say_to
 from dspex.devserver import Server, web_ui_link
 from dspex_core.artifacts import ArtifactStore, DatasetReader
 from dspex_core.errors import RunError, RunFailedError
@@ -97,7 +99,31 @@ class Run:
             scored_rows=output.scored_rows,
             baseline_scores=output.baseline_scores,
             best_scores=output.best_scores,
+            ended_early=output.ended_early,
         )
+
+    async def pause(self) -> None:
+        """Let the run begin nothing new; what is under way is finished. Said twice, this changes nothing.
+
+        Raises:
+            RunConflictError: If the run has ended.
+            RunError: If no worker is there to take the word.
+        """
+        await say_to(self, self._handle, "pause")
+
+    async def resume(self) -> None:
+        """Let a run that is paused or parked go on. Raises as `pause` does."""
+        await say_to(self, self._handle, "resume")
+
+    async def cancel(self, *, hard: bool = False) -> None:
+        """End the run.
+
+        Args:
+            hard: End it at once and without a result; by default it ends with the best it has found so far.
+
+        Raises as `pause` does. A run that was cancelled already stays so, and needs no worker for a hard end.
+        """
+        await (end_at_once(self, self._handle) if hard else say_to(self, self._handle, "cancel"))
 
     async def report(self, path: str | Path) -> None:
         """Write what the run found as a page of HTML; see `CompileResult.report`. Needs no code of the program's.
@@ -149,7 +175,9 @@ class Run:
             description = await patiently(self._handle.describe)
         except RPCError as error:
             raise rpc_error(error, self.id) from None
-        status = status_of(description.status)
+        # Its result says whether a run that ended with one was cancelled.
+        ended = description.status is WorkflowExecutionStatus.COMPLETED
+        status = "completed" if ended else searchable_status(description)
         if status == "running" and description.history_length <= UNTOUCHED_EVENTS:
             status = "queued"
         known = RunStatus(
@@ -208,15 +236,18 @@ class Run:
         )
 
     async def _with_progress(self, known: RunStatus) -> RunStatus:
+        if known.optimizer not in OPTIMIZERS:
+            return await self._with_control(known)
         if known.status == "queued":
             return known.model_copy(update={"note": "no worker has taken it up yet"})
         if known.status == "failed":
             return known.model_copy(update={"failure": await self._failure()})
         try:
-            progress, note = await self._progress(known)
+            found, progress, note = await self._progress(known)
         except RunError as error:
             return known.model_copy(update={"note": known.note or str(error)})
         update: dict[str, Any] = {
+            **found,
             "note": note or known.note,
             "progress": progress,
             "score": progress.best_score,
@@ -225,15 +256,30 @@ class Run:
         }
         return known.model_copy(update=update)
 
-    async def _progress(self, known: RunStatus) -> tuple[Progress, str | None]:
-        """The progress, and what holds up the evaluation under way."""
+    async def _with_control(self, known: RunStatus) -> RunStatus:
+        """What is known of a run that is no compile."""
+        if known.status not in UNDER_WAY:
+            return known
+        try:
+            answer = await self._query(self._handle, workflows.ControlStatus, name="control")
+        except RunError as error:
+            return known.model_copy(update={"note": str(error)})
+        return known.model_copy(update=answer.model_dump())
+
+    async def _progress(self, known: RunStatus) -> tuple[dict[str, Any], Progress, str | None]:
+        """What is known better now, the progress, and what holds up the evaluation under way."""
         if known.status == "completed":
             # Its result tells all, and takes no worker to read.
-            return _finished(known.optimizer, await self.output()), None
+            output = await self.output()
+            found = {"status": "cancelled"} if output.cancelled else {}
+            return found, _finished(known.optimizer, output), _ended_early(output)
         answer = await self._query(self._handle, workflows.CompileStatus)
-        if not answer.evaluation_ids or known.status != "running":
-            return answer.progress, None
-        return await self._with_rows(answer.progress, answer.evaluation_ids)
+        if known.status not in UNDER_WAY:
+            return {}, answer.progress, None
+        found = answer.control.model_dump()
+        if not answer.evaluation_ids:
+            return found, answer.progress, None
+        return found, *await self._with_rows(answer.progress, answer.evaluation_ids)
 
     async def _with_rows(self, progress: Progress, evaluation_ids: Sequence[str]) -> tuple[Progress, str | None]:
         """The progress with the rows of evaluations under way, beside those of evaluations that ended in this phase."""
@@ -255,9 +301,9 @@ class Run:
         except (RunError, RPCError):
             return None  # it has not begun, or has just ended
 
-    async def _query(self, handle: WorkflowHandle[Any, Any], kind: type[Any]) -> Any:
+    async def _query(self, handle: WorkflowHandle[Any, Any], kind: type[Any], *, name: str = "status") -> Any:
         try:
-            return await asyncio.wait_for(handle.query("status", result_type=kind), QUERY_SECONDS)
+            return await asyncio.wait_for(handle.query(name, result_type=kind), QUERY_SECONDS)
         except WorkflowQueryFailedError as error:
             raise RunError(f"the worker that was asked cannot tell where the run stands: {error.message}") from None
         except (RPCError, TimeoutError):
@@ -299,3 +345,10 @@ def _seconds(description: WorkflowExecutionDescription) -> float:
 def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:
     candidates = tuple(candidate.evaluated() for candidate in output.candidates)
     return Progress(optimizer=optimizer, phase="finished", candidates=candidates, usage=output.usage, finished=True)
+
+
+def _ended_early(output: "workflows.CompileOutput") -> str | None:
+    """Why a run ended before its search was done."""
+    if output.ended_early is None:
+        return None
+    return f"ended early: {output.ended_early}" + ("" if output.score is not None else ", before anything was scored")

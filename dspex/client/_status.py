@@ -1,12 +1,16 @@
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 
+from dspex._rooms import workflows
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
 
 Status = Literal["queued", "running", "paused", "parked", "completed", "cancelled", "failed"]
+
+UNDER_WAY: tuple[Status, ...] = ("queued", "running", "paused", "parked")
+"""Statuses of runs that have not ended."""
 
 _STATUSES: dict[WorkflowExecutionStatus, Status] = {
     WorkflowExecutionStatus.RUNNING: "running",
@@ -56,6 +60,10 @@ class RunStatus(BaseModel):
     note: str | None = None
 
 
-def status_of(execution: WorkflowExecutionStatus | None) -> Status:
-    """Temporal's status in our words."""
-    return _STATUSES[execution] if execution else "running"
+def searchable_status(execution: WorkflowExecution) -> Status:
+    """A run's status in our words, as well as Temporal can tell without asking the run itself."""
+    status = _STATUSES[execution.status] if execution.status else "running"
+    told = execution.typed_search_attributes.get(workflows.STATUS)
+    if status == "running" and told in UNDER_WAY:
+        return told
+    return "cancelled" if (status, told) == ("completed", "cancelled") else status

@@ -38,6 +38,9 @@ from dspex_core.events._runs import (
     RowsEvaluated,
     RunFinished,
     RunHeldUp,
+    RunParked,
+    RunPaused,
+    RunResumed,
     UsageAdded,
 )
 from dspex_core.events._subscription import Subscription, muted, publish, subscribe, watched
@@ -67,6 +70,9 @@ __all__ = [
     "RowsEvaluated",
     "RunFinished",
     "RunHeldUp",
+    "RunParked",
+    "RunPaused",
+    "RunResumed",
     "StructuredOutputRefused",
     "Subscription",
     "ToolCalled",

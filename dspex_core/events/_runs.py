@@ -111,6 +111,29 @@ class UsageAdded(EventModel):
     usage: Usage
 
 
+class RunPaused(EventModel):
+    """Somebody paused a durable run; what was under way is finished, and nothing new begins."""
+
+    type: Literal["run_paused"] = "run_paused"
+
+
+class RunParked(EventModel):
+    """A durable run cannot go on by itself; it keeps everything and waits until somebody resumes it.
+
+    Attributes:
+        reason: What keeps it, and what to do about it.
+    """
+
+    type: Literal["run_parked"] = "run_parked"
+    reason: str
+
+
+class RunResumed(EventModel):
+    """A durable run that was paused or parked goes on."""
+
+    type: Literal["run_resumed"] = "run_resumed"
+
+
 class RunHeldUp(EventModel):
     """Something keeps a durable run from going on; it is tried again until it works.
 

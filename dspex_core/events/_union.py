@@ -30,6 +30,9 @@ from dspex_core.events._runs import (
     RowsEvaluated,
     RunFinished,
     RunHeldUp,
+    RunParked,
+    RunPaused,
+    RunResumed,
     UsageAdded,
 )
 
@@ -51,6 +54,9 @@ Event = Annotated[
     | UsageAdded
     | RunHeldUp
     | RunFinished
+    | RunPaused
+    | RunParked
+    | RunResumed
     | AdapterFellBack
     | StructuredOutputRefused
     | ParametersRefused

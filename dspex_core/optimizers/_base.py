@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -31,6 +32,7 @@ from dspex_core.seam import (
     compiling,
     configuration_of,
     current_adapter,
+    current_early_end,
     current_runtime,
 )
 from dspex_core.synchronous import run_synchronously
@@ -153,9 +155,11 @@ class Optimizer(BaseModel):
             teacher_lm=None if teacher_lm is None else configuration_of(teacher_lm),
         )
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
-        with compiling():
-            await search.evaluate(search.student.get_state(), "baseline")
-            result = search.result(await self.search(search))
+        end, found = current_early_end(), search.student.get_state()
+        with end.of_this_task(), compiling():
+            await search.evaluate(found, "baseline")
+            found = await self.search(search)
+        result = replace(search.result(found), ended_early=end.reason)
         search.runtime.emit(OptimizerFinished(score=result.score))
         return result
 

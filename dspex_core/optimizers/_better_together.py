@@ -168,9 +168,12 @@ class BetterTogether(Optimizer):
         optimizer.prepare(step)
         if valset is search.valset and step.task_lm == search.task_lm:
             step.share_scores(search)
-        await step.evaluate(state, so_far)
-        found = await optimizer.search(step)
-        search.absorb(step, [each for each in map(renamed, step.candidates) if each is not None])
+        try:
+            await step.evaluate(state, so_far)
+            found = await optimizer.search(step)
+        finally:
+            # In any case: a compile that ends early ends with the best of these, too.
+            search.absorb(step, [each for each in map(renamed, step.candidates) if each is not None])
         # Weights are kept even where they score less at first: the next step fits the prompt to them.
         return found if isinstance(optimizer, BootstrapFinetune) else step.result(found).program.get_state()
 

@@ -110,6 +110,7 @@ class CompileResult(Generic[P]):
         scored_rows: Indices of the validation rows that candidates were scored on.
         baseline_scores: Scores of the program as it was given on these rows, 0.0 to 1.0.
         best_scores: Scores of the best one on them.
+        ended_early: Why the search ended before it was done, with the best found so far; None if it did not.
     """
 
     program: P
@@ -120,6 +121,7 @@ class CompileResult(Generic[P]):
     scored_rows: tuple[int, ...] = ()
     baseline_scores: tuple[float, ...] = ()
     best_scores: tuple[float, ...] = ()
+    ended_early: str | None = None
 
     @property
     def cost(self) -> float | None:

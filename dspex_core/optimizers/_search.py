@@ -1,4 +1,3 @@
-import hashlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pydantic_core import to_jsonable_python
 from dspex_core.errors import EvaluationError
 from dspex_core.events import CandidateProposed, OptimizationStep, PhaseStarted, UsageAdded
 from dspex_core.modules import Module
+from dspex_core.optimizers._digest import digest_of
 from dspex_core.optimizers._once import Once
 from dspex_core.optimizers._racing import Blocks, Heat, Racing, Scores, run_races
 from dspex_core.optimizers._rehearsal import current_rehearsal
@@ -254,6 +254,7 @@ class Search(Generic[P]):
         Raises:
             EvaluationError: If every row of every candidate failed: there is no winner then.
         """
+        self._enter_the_rest()
         complete = self._complete
         if not complete:
             return self._result(found, None)
@@ -319,6 +320,13 @@ class Search(Generic[P]):
     def _told_rows(self, rows: Sequence[int]) -> int | None:
         """How many rows a candidate is scored on, where that is not all."""
         return None if set(rows) >= set(self.val_rows) else len(rows)
+
+    def _enter_the_rest(self) -> None:
+        """Enter candidates that were scored before an earlier one was, which a search that ended early left so."""
+        known = len(self.candidates) or 1
+        for _, each in sorted(self._done.items()):
+            if max(each.parent or 0, each.merged_with or 0) < known:
+                self._enter(each.model_copy(update={"index": len(self.candidates)}))
 
     def _propose(self, index: int, proposal: Proposal) -> None:
         self.runtime.emit(
@@ -389,8 +397,3 @@ class Search(Generic[P]):
     def _add(self, usage: Usage) -> None:
         self.usage += usage
         self.runtime.emit(UsageAdded(usage=usage))
-
-
-def digest_of(state: ProgramState) -> str:
-    """What a state is, as a short text: equal for equal states only."""
-    return hashlib.blake2b(state.model_dump_json().encode(), digest_size=16).hexdigest()

@@ -26,6 +26,7 @@ from dspex_core.seam._context import (
     set_default_adapter,
     set_default_runtime,
 )
+from dspex_core.seam._ending import EarlyEnd, current_early_end, may_end_early
 from dspex_core.seam._fine_tuning import (
     ENDED_WITHOUT_A_MODEL,
     FEWEST_EXAMPLES,
@@ -77,6 +78,7 @@ __all__ = [
     "CodeResult",
     "ConfiguredLM",
     "Dataset",
+    "EarlyEnd",
     "Evaluation",
     "FineTuningJob",
     "FineTuningRequest",
@@ -120,11 +122,13 @@ __all__ = [
     "configuration_of",
     "current_adapter",
     "current_caller",
+    "current_early_end",
     "current_payer",
     "current_rollout",
     "current_rollout_temperature",
     "current_runtime",
     "is_compiling",
+    "may_end_early",
     "metered",
     "paying",
     "percent",

@@ -93,6 +93,30 @@ async def test_a_run_that_was_left_goes_on_and_is_watched_listed_shown_and_expor
     assert held.stats().requests == calls
 
 
+async def test_a_run_is_paused_resumed_and_cancelled_from_another_terminal(dspex, compile_it, held, folder):
+    command = await dspex.start(*compile_it, "--id", "told", "-o", "told.json", "--json")
+    await command.until_said("evaluating baseline")
+    paused = await dspex("runs", "pause", "told", "--json")
+    assert paused.document["status"] == "paused"
+    await command.until_said("paused; the run goes on with: dspex runs resume")
+    resumed = await dspex("runs", "resume", "told")
+    assert resumed.out.startswith("told is running")
+    await command.until_said("resumed")
+    cancelled, command = await asyncio.gather(dspex("runs", "cancel", "told", "--json"), command.end())
+    assert cancelled.code == 0, cancelled.err
+    assert command.code == 0, command.err
+    for done in (cancelled, command):
+        assert (done.document["status"], done.document["score"]) == ("cancelled", None)
+    assert "ended early: cancelled, before anything was scored" in command.err
+    exported, again = await asyncio.gather(
+        dspex("runs", "export", "told", "-o", "told.json"), dspex("runs", "pause", "told")
+    )
+    assert (exported.code, again.code) == (2, 2)
+    assert "cancelled before anything was scored" in exported.err
+    assert "has ended already (cancelled)" in again.err
+    assert not (folder / "told.json").exists()
+
+
 async def test_a_command_that_is_interrupted_leaves_its_run_going_and_says_how_to_come_back(dspex, compile_it, held):
     command = await dspex.start(*compile_it, "--id", "interrupted")
     await command.until_said("evaluating baseline")

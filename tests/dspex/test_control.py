@@ -1,0 +1,181 @@
+"""Words to a run under way: it pauses, goes on, ends early with the best so far, and nothing is paid for twice."""
+
+import asyncio
+import json
+import signal
+from contextlib import contextmanager
+
+import pytest
+from real_parts import USERS_HOME, own_platform
+
+from dspex import Client
+from dspex.devserver import find_temporal_binary
+from dspex_core import LM
+from dspex_core.errors import RunConflictError, RunError, RunFailedError
+from dspex_core.optimizers import BootstrapFewShot
+from dspex_core.runtime import using
+from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
+
+pytestmark = pytest.mark.slow
+
+OPTIMIZER = BootstrapFewShot(metric="exact_match")
+TRAIN, VAL = conformance_rows(16), conformance_rows(40, start=16)
+
+
+@pytest.fixture
+def slow_model():
+    with FakeProviderProcess(latency_ms=150) as provider:
+        yield provider
+
+
+def compiled(client, provider, run_id, **options):
+    given = {"optimizer": OPTIMIZER, "trainset": TRAIN, "valset": VAL, "chunk_rows": 4} | options
+    lm = client_lm(provider)
+    return client.compile(conformance_program(), lm=lm, id=run_id, **given)
+
+
+def client_lm(provider, **options):
+    return LM("openai/fake", api_base=provider.base_url, concurrency=4, **options)
+
+
+async def until(holds):
+    """Ask until it is so."""
+    async with asyncio.timeout(90):
+        while not (found := await holds()):
+            await asyncio.sleep(0.05)
+        return found
+
+
+async def until_requests(provider, count):
+    async def there():
+        return (await asyncio.to_thread(provider.stats)).requests >= count
+
+    await until(there)
+
+
+@contextmanager
+def stopped(provider):
+    """A model that answers nothing for the while."""
+    provider._process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        provider._process.send_signal(signal.SIGCONT)
+
+
+async def until_idle(client, run_id):
+    """Until no child of a run is under way, and none of its activities."""
+
+    async def idle():
+        temporal = client._connection.temporal
+        description = await temporal.get_workflow_handle(run_id).describe()
+        return not (description.raw_description.pending_children or description.raw_description.pending_activities)
+
+    await until(idle)
+
+
+async def test_a_paused_run_begins_nothing_new_and_goes_on_to_the_same_result_when_resumed(
+    platform, client, slow_model
+):
+    with using(lm=client_lm(slow_model, cache=False)):
+        here = await OPTIMIZER.compile(conformance_program(), trainset=TRAIN, valset=VAL)
+    made = slow_model.stats().requests
+    slow_model.reset()
+    run = await compiled(client, slow_model, "paused")
+    await until_requests(slow_model, 8)
+    await run.pause()
+    await run.pause()
+    assert (await run.status()).status == "paused"
+    assert {summary.id: summary.status for summary in await client.list_runs()}["paused"] == "paused"
+    await until_idle(client, "paused")
+    held = slow_model.stats().requests
+    assert held < made / 2
+    await run.resume()
+    await run.resume()
+    result = await run.result()
+    assert result.program.get_state() == here.program.get_state()
+    assert [c.score for c in result.candidates] == [c.score for c in here.candidates]
+    assert result.usage.lm_calls == here.usage.lm_calls == slow_model.stats().requests
+    assert result.ended_early is None
+    with pytest.raises(RunConflictError, match=r"'?paused'? has ended already \(completed\)"):
+        await run.pause()
+
+
+async def test_a_cancelled_run_ends_with_the_best_it_has_found_so_far(platform, client, slow_model):
+    run = await compiled(client, slow_model, "cancelled-early")
+    await until_requests(slow_model, len(VAL) + 1)
+    with stopped(slow_model):
+        await run.cancel()
+        result = await run.result()
+    assert result.ended_early == "cancelled"
+    assert result.score == result.baseline_score
+    assert [candidate.label for candidate in result.candidates] == ["baseline"]
+    status = await run.status()
+    assert (status.status, status.score) == ("cancelled", result.score)
+    assert {summary.id: summary.status for summary in await client.list_runs()}["cancelled-early"] == "cancelled"
+    await run.cancel()  # once more changes nothing
+
+
+async def test_a_run_cancelled_before_anything_was_scored_says_so(platform, client, slow_model):
+    run = await compiled(client, slow_model, "cancelled-at-once")
+    await until_requests(slow_model, 1)
+    await run.pause()
+    await run.cancel()
+    result = await run.result()
+    assert result.score is None
+    assert result.program.get_state() == conformance_program().get_state()
+    status = await run.status()
+    assert status.status == "cancelled"
+    assert "before anything was scored" in status.note
+
+
+async def test_a_hard_cancellation_ends_a_run_at_once_and_without_a_result(platform, client, slow_model):
+    run = await compiled(client, slow_model, "cancelled-hard")
+    await until_requests(slow_model, 1)
+    await run.cancel(hard=True)
+    with pytest.raises(RunFailedError, match="was cancelled"):
+        await run.result()
+    assert (await run.status()).status == "cancelled"
+
+
+async def test_a_word_that_no_worker_takes_is_an_error_that_says_what_to_do(
+    background, tmp_path, monkeypatch, slow_model
+):
+    monkeypatch.setattr("dspex.client._words.UPDATE_SECONDS", 0.5)
+    with own_platform(background, tmp_path) as platform:
+        for name, value in platform.variables.items():
+            monkeypatch.setenv(name, value)
+        async with await Client.connect() as client:
+            run = await compiled(client, slow_model, "nobody-there")
+            with pytest.raises(RunError, match="start one with `dspex worker`, and say it again"):
+                await run.pause()
+
+
+async def test_temporals_own_command_pauses_resumes_and_cancels(platform, client, slow_model):
+    run = await compiled(client, slow_model, "from-outside")
+    await until_requests(slow_model, 1)
+    for word, standing in (("pause", "paused"), ("pause", "paused"), ("resume", "running"), ("cancel", "running")):
+        done = await temporal(platform, "workflow", "update", "execute", "--workflow-id", run.id, "--name", word)
+        assert done["result"]["status"] == standing
+    assert (await run.result()).ended_early == "cancelled"
+
+
+async def temporal(platform, *arguments):
+    """What Temporal's own command answers."""
+    binary = await find_temporal_binary(print, home=USERS_HOME)
+    process = await asyncio.create_subprocess_exec(
+        *(binary, *arguments, "--address", platform.server.address, "--output", "json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
+async def test_a_part_of_a_compile_is_paused_with_the_compile_alone(platform, client, slow_model):
+    run = await compiled(client, slow_model, "whole")
+    await until_requests(slow_model, 1)
+    with pytest.raises(RunConflictError, match="part of run whole: pause that"):
+        await client.get_run("whole/evaluation-1").pause()
+    await run.cancel(hard=True)

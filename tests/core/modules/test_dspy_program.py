@@ -138,6 +138,8 @@ async def test_what_was_found_comes_back_as_dspys_program_and_as_its_file(app, p
     assert [len(predictor.demos) for predictor in module.predictors()] == [
         len(predictor.demos) for predictor in best.program.get_state().predictors.values()
     ]
+    # What the first predictor said stands in no row: such a demo was seen in a run.
+    assert any("summary" in demo for demo in module.topic.demos)
     assert app.router.topic.demos == []
     script = """
 import json, sys, dspy

@@ -6,7 +6,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from temporalio.client import Client as TemporalClient
 from temporalio.client import ScheduleHandle, WorkflowFailureError
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -20,7 +19,7 @@ from dspex.client._run import Connection, Run, failure_of, optimizer_name
 from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
 from dspex.client._status import UNDER_WAY, Status, searchable_status
 from dspex.client._wanted import CompileOptions, WantedCompile, config_of, program_of
-from dspex.devserver import Server, configured_server, connect_options, dev_server, running_dev_server
+from dspex.devserver import Server, configured_server, connect_to, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
 from dspex_core.artifacts import store_dataset
 from dspex_core.errors import RunConflictError, RunFailedError, ServerUnavailableError
@@ -85,10 +84,7 @@ class Client:
                 "no Temporal server: set TEMPORAL_ADDRESS, or start one with `dspex up` (in code: Client.dev())"
             )
         plugin = DSPExPlugin()
-        try:
-            temporal = await TemporalClient.connect(**connect_options(found), plugins=[plugin])
-        except RuntimeError as error:
-            raise ServerUnavailableError(f"the Temporal server at {found.address} does not answer: {error}") from None
+        temporal = await connect_to(found, plugins=[plugin])
         return cls(Connection(temporal, found, plugin.store), plugin, settings.task_queue())
 
     @classmethod

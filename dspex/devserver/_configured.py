@@ -1,4 +1,5 @@
 import ipaddress
+import re
 
 import aiohttp
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
@@ -10,6 +11,7 @@ from dspex_core.errors import ConfigurationError, ServerUnavailableError
 from dspex_core.home import home
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
+_ADDRESS = re.compile(r"[^\s/]+:\d{1,5}")
 _CLOUD_HOSTS = (".tmprl.cloud", ".api.temporal.io")
 _UI_PORT_OFFSET = 1000  # `temporal server start-dev` puts its Web UI there unless told otherwise
 
@@ -43,6 +45,11 @@ async def configured_server() -> Server | None:
     address = options.get("target_host")
     if not address:
         return None
+    if not _ADDRESS.fullmatch(address):
+        raise ConfigurationError(
+            f"the Temporal server's address {address!r} (from TEMPORAL_ADDRESS or your Temporal profile) is no "
+            "host:port, such as temporal.example:7233; it takes no http://"
+        )
     options.setdefault("namespace", "default")
     reason = await why_unusable(options, timeout_seconds=_CONNECT_TIMEOUT_SECONDS)
     if reason:

@@ -3,14 +3,12 @@ import signal
 from collections.abc import Callable, Collection
 from datetime import timedelta
 
-from temporalio.client import Client
 from temporalio.worker import Worker
 
-from dspex.devserver import Server, connect_options
+from dspex.devserver import Server, connect_to
 from dspex.worker._options import WorkerOptions
 from dspex.worker._plugin import DSPExPlugin
 from dspex.worker._search_attributes import register_search_attributes
-from dspex_core.errors import ServerUnavailableError
 
 GRACE_SECONDS = 20.0
 """How long a worker that was told to stop lets its activities finish."""
@@ -44,10 +42,7 @@ async def run_worker(
     """
     options = options or WorkerOptions()
     plugin = DSPExPlugin(trust=trust, trust_api_base=trust_api_base, role=options.role)
-    try:
-        client = await Client.connect(**connect_options(server), plugins=[plugin])
-    except RuntimeError as error:
-        raise ServerUnavailableError(f"the Temporal server at {server.address} does not answer: {error}") from None
+    client = await connect_to(server, plugins=[plugin])
     await register_search_attributes(client)
     worker = Worker(
         client,

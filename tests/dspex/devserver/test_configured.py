@@ -1,8 +1,12 @@
+import asyncio
 import socket
 
 import pytest
+from tls_parts import TlsFront, authority
 
+from dspex import Client
 from dspex.devserver import Server, configured_server, connect_options, dev_server, web_ui_link
+from dspex.worker import WorkerProcess
 from dspex_core.errors import ConfigurationError, ServerUnavailableError
 
 pytestmark = pytest.mark.usefixtures("no_temporal_settings")
@@ -62,6 +66,116 @@ async def test_a_configured_server_that_answers_is_used_if_it_has_the_namespace(
         monkeypatch.setenv("TEMPORAL_NAMESPACE", "team-a")
         with pytest.raises(ServerUnavailableError, match="no namespace 'team-a'"):
             await configured_server()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:7233", "127.0.0.1", "not an address", "host:port", "a:123456"])
+async def test_an_address_that_is_no_host_and_port_is_refused(monkeypatch, address):
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    with pytest.raises(ConfigurationError, match=r"is no host:port"):
+        await configured_server()
+
+
+async def speak_http(reader, writer):
+    await reader.readline()
+    await leave(reader, writer, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+async def speak_ssh(reader, writer):
+    await leave(reader, writer, b"SSH-2.0-OpenSSH_9.2\r\n")
+
+
+async def leave(reader, writer, said=b""):
+    writer.write(said)
+    await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize("speak", [speak_http, speak_ssh, leave])
+async def test_what_listens_and_is_no_temporal_server_is_one_clear_error(monkeypatch, speak):
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+        with pytest.raises(ServerUnavailableError, match="Temporal server") as caught:
+            await configured_server()
+    said = str(caught.value)
+    assert address in said
+    assert not any(raw in said for raw in ("tonic", "hyper", "Status {", "kind:", "http2"))
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    return authority(tmp_path / "trusted")
+
+
+@pytest.fixture
+async def front(certificates, running):
+    async with TlsFront(certificates, running.address) as listening:
+        yield listening
+
+
+@pytest.fixture
+async def running(monkeypatch, tmp_path, temporal_binary, said):
+    monkeypatch.setenv("PATH", f"{temporal_binary.parent}:/usr/bin:/bin")
+    async with dev_server(said, state_dir=tmp_path / "state") as server:
+        yield server
+
+
+def tls(authority_path, certificate=None, key=None):
+    given = {"TLS": "true", "TLS_SERVER_CA_CERT_PATH": authority_path, "TLS_CLIENT_CERT_PATH": certificate,
+             "TLS_CLIENT_KEY_PATH": key}  # fmt: skip
+    return {f"TEMPORAL_{name}": str(value) for name, value in given.items() if value is not None}
+
+
+@pytest.mark.slow
+async def test_client_and_worker_show_their_certificates_and_whoever_has_none_is_told(
+    monkeypatch, tmp_path, certificates, front
+):
+    monkeypatch.setenv("DSPEX_HOME", str(tmp_path / "home"))
+    stranger = authority(tmp_path / "stranger")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", front.address)
+    right = tls(certificates.path, *certificates.issue("client"))
+    for variables, said in (
+        ({}, "it ended the connection: it may ask for TLS"),
+        (tls(certificates.path), "for a client certificate"),
+        (tls(certificates.path, *stranger.issue("client")), "or for another one"),
+        (tls(stranger.path, *certificates.issue("client")), "its TLS certificate is not trusted"),
+        ({**right, "TEMPORAL_TLS_SERVER_NAME": "temporal.example"}, "is of another name"),
+        (tls(certificates.path, certificates.issue("client")[0]), "goes with its key"),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            with pytest.raises(ServerUnavailableError) as caught:
+                await configured_server()
+            assert said in str(caught.value)
+
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(
+        f'[profile.team]\naddress = "{front.address}"\n[profile.team.tls]\n'
+        f'server_ca_cert_path = "{certificates.path}"\n'
+        f'client_cert_path = "{right["TEMPORAL_TLS_CLIENT_CERT_PATH"]}"\n'
+        f'client_key_path = "{right["TEMPORAL_TLS_CLIENT_KEY_PATH"]}"\n'
+    )
+    monkeypatch.delenv("TEMPORAL_ADDRESS")
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(profiles))
+    monkeypatch.setenv("TEMPORAL_PROFILE", "team")
+    server = await configured_server()
+    before = front.passed
+    async with WorkerProcess(server), await Client.connect(server) as client:
+        assert client.server.address == front.address
+        while not await client.has_worker():
+            await asyncio.sleep(0.05)
+    assert front.passed >= before + 2
+
+
+@pytest.mark.slow
+async def test_tls_that_a_server_does_not_speak_is_said_and_an_api_key_switches_it_on(monkeypatch, running):
+    monkeypatch.setenv("TEMPORAL_ADDRESS", running.address)
+    monkeypatch.setenv("TEMPORAL_API_KEY", "an-api-key-of-the-tests")
+    with pytest.raises(ServerUnavailableError, match=r"it does not speak TLS, which .* an API key asks for") as caught:
+        await configured_server()
+    assert "of-the-tests" not in str(caught.value)
 
 
 def test_an_api_key_goes_to_the_configured_server_only(monkeypatch):

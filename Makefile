@@ -24,7 +24,7 @@ demo: $(READY) ## a durable compile on real data, with its worker killed on the 
 
 test: $(READY) lint browser ## lint, types and all tests
 	@$(BIN)/python -m pytest -m alone
-	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not alone"
+	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone"
 
 test-fast: $(READY) ## the tests that need no server
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not alone"

@@ -35,6 +35,7 @@ DSPExError
 ├── ArtifactError             the artifact store cannot be used
 │   └── ArtifactMissingError    it works, and does not hold what was asked for
 ├── ServerSetupError          no Temporal server could be found, downloaded or built
+├── TrackingError             a tracking server such as MLflow does not take what it is told
 └── RunError                  a durable run
     ├── RunNotFoundError      no run of that id
     └── RunFailedError        it ended without a result
@@ -281,6 +282,10 @@ class ArtifactMissingError(ArtifactError):
 
 class ServerSetupError(DSPExError):
     """No Temporal server could be found, downloaded or built; says what each attempt met."""
+
+
+class TrackingError(DSPExError):
+    """A tracking server such as MLflow does not take what it is told; the run that is told of goes on without."""
 
 
 class RunError(DSPExError):

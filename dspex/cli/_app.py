@@ -27,6 +27,7 @@ ApiBase = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatib
 Concurrency = Annotated[int | None, typer.Option(help="Most calls in flight at once.")]
 Output = Annotated[str | None, typer.Option("--output-file", "-o", help="Where to save the program.")]
 Trust = Annotated[list[str] | None, typer.Option(help="A package that programs and metrics may be imported from.")]
+MLflow = Annotated[str | None, typer.Option(metavar="URI", help="An MLflow server that shows the run, too.")]
 TrustApiBase = Annotated[list[str] | None, typer.Option(help="An address that keys may be sent to if a run names it.")]
 
 
@@ -71,6 +72,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
     resume: Annotated[bool, typer.Option(help="Go on from what an ended run of this id finished.")] = False,  # noqa: FBT002
     detach: Annotated[bool, typer.Option(help="Start the run and leave it going.")] = False,  # noqa: FBT002
     in_process: Annotated[bool, typer.Option(help="Run right here, without Temporal.")] = False,  # noqa: FBT002
+    mlflow: MLflow = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it will take.")] = False,  # noqa: FBT002
     output: Output = None,
     as_json: AsJson = False,  # noqa: FBT002
@@ -91,7 +93,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
     from dspex_core.optimizers import optimizer_named  # noqa: PLC0415
 
     async def work() -> None:
-        refuse_contradictions(in_process=in_process, detach=detach, resume=resume, output=output)
+        refuse_contradictions(in_process=in_process, detach=detach, resume=resume, output=output, mlflow=mlflow)
         chosen = optimizer_named(optimizer).from_options(optimizer_options(settings or [], metric=metric, seed=seed))
         metric_reference(metric)
         options = TaskOptions(train, val, inputs, outputs, instructions, signature, program, module, seed)
@@ -113,6 +115,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
             placement={"environment": environment, "priority": priority, "tenant": tenant},
             trust=trusted_packages(program, metric, *chosen.imported_paths()),
             as_json=as_json,
+            mlflow=mlflow,
         )
         await compile_program(job)
 
@@ -285,11 +288,11 @@ def show(
 
 
 @runs_app.command()
-def watch(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
+def watch(run_id: RunId, mlflow: MLflow = None, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Watch a run to its end."""
     from dspex.cli._runs import watch_run  # noqa: PLC0415
 
-    run(watch_run(run_id, as_json=as_json))
+    run(watch_run(run_id, mlflow=mlflow, as_json=as_json))
 
 
 @runs_app.command(name="events")

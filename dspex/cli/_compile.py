@@ -10,9 +10,10 @@ from dspex.cli._progress import ProgressView, usage_line
 from dspex.cli._shell import say, tell, tell_json
 from dspex.client import Client, Run, RunStatus
 from dspex.devserver import configured_server, dev_server, running_dev_server
+from dspex.tracking import log_to_mlflow
 from dspex.worker import WorkerProcess
 from dspex_core import events
-from dspex_core.errors import RunFailedError, ServerSetupError, ServerUnavailableError
+from dspex_core.errors import DSPExError, RunFailedError, ServerSetupError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.optimizers import Optimizer
 from dspex_core.programs import ProgramFile, write_program
@@ -38,6 +39,7 @@ class CompileJob:
     placement: dict[str, Any]
     trust: list[str]
     as_json: bool
+    mlflow: str | None = None
 
 
 async def compile_program(job: CompileJob) -> None:
@@ -55,6 +57,8 @@ async def compile_program(job: CompileJob) -> None:
             say(f"{error}")
             say("going on in this process: a second start finds every answer so far in the cache,")
             say("but no run outlives this command; `dspex doctor` says how to get a Temporal server")
+            if job.mlflow is not None:
+                say("MLflow is told nothing: it is shown durable runs")
             await _in_process(job)
             return
         run = await client.compile(
@@ -73,10 +77,12 @@ async def compile_program(job: CompileJob) -> None:
             _tell_detached(run, job)
             return
         ends_with_us = client.server.origin == "dev server"
-        await follow(run, output=job.output, as_json=job.as_json, ends_with_us=ends_with_us)
+        await follow(run, output=job.output, as_json=job.as_json, ends_with_us=ends_with_us, mlflow=job.mlflow)
 
 
-async def follow(run: Run, *, output: str | None, as_json: bool, ends_with_us: bool = False) -> None:
+async def follow(
+    run: Run, *, output: str | None, as_json: bool, ends_with_us: bool = False, mlflow: str | None = None
+) -> None:
     """Watch a run to its end and tell its result.
 
     Args:
@@ -84,13 +90,16 @@ async def follow(run: Run, *, output: str | None, as_json: bool, ends_with_us: b
         output: Where to save its program.
         as_json: Whether to tell the result as JSON.
         ends_with_us: Whether the server or the worker in use stop when this command does.
+        mlflow: Where an MLflow server is that shows the run, too.
 
     Raises:
         RunFailedError: If it failed.
     """
     try:
         with ProgressView() as view:
+            tracking = asyncio.create_task(_track(run, mlflow, view))
             await view.follow(run.events())
+            await tracking
     except asyncio.CancelledError:
         if ends_with_us:
             say(f"run {run.id} is kept; it goes on while `dspex up` runs, or with this command and --id {run.id}")
@@ -107,6 +116,16 @@ async def follow(run: Run, *, output: str | None, as_json: bool, ends_with_us: b
         write_program(output, ProgramFile(structure=result.program.structure, state=result.program.state))
     document = run_document(status, program=output)
     _tell_result(document, result.usage, as_json=as_json)
+
+
+async def _track(run: Run, mlflow: str | None, view: ProgressView) -> None:
+    """Show the run in MLflow, if asked to; the run goes on whether that works or not."""
+    if mlflow is None:
+        return
+    try:
+        await log_to_mlflow(run, tracking_uri=mlflow)
+    except DSPExError as error:
+        view.say(f"not shown in MLflow any more: {error}")
 
 
 def run_document(status: RunStatus, *, program: str | None = None) -> dict[str, Any]:

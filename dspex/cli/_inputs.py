@@ -171,7 +171,9 @@ def require_writable(path: str) -> None:
         raise ProgramError(f"cannot write the program to {path}: the folder {target.parent} cannot be written to")
 
 
-def refuse_contradictions(*, in_process: bool, detach: bool, resume: bool, output: str | None) -> None:
+def refuse_contradictions(
+    *, in_process: bool, detach: bool, resume: bool, output: str | None, mlflow: str | None
+) -> None:
     """Refuse options of `compile` that cannot both be heeded.
 
     Raises:
@@ -184,6 +186,9 @@ def refuse_contradictions(*, in_process: bool, detach: bool, resume: bool, outpu
         )
     if detach and output is not None:
         raise ConfigurationError("--detach and -o exclude each other: save the program later, with `dspex runs export`")
+    if mlflow is not None and (in_process or detach):
+        hint = "leave it out" if in_process else "show the run with `dspex runs watch ID --mlflow URI`"
+        raise ConfigurationError(f"--mlflow shows a durable run while this command watches it: {hint}")
 
 
 def trusted_packages(*paths: str | None) -> list[str]:

@@ -74,10 +74,10 @@ async def show_run(run_id: str, *, report: str | None = None, as_json: bool) -> 
         tell(f"{'took':<15} {usage_line(status.usage)}")
 
 
-async def watch_run(run_id: str, *, as_json: bool) -> None:
-    """Follow a run to its end."""
+async def watch_run(run_id: str, *, mlflow: str | None, as_json: bool) -> None:
+    """Follow a run to its end, and show it in MLflow if there is one."""
     client = await Client.connect(await server_in_use())
-    await follow(client.get_run(run_id), output=None, as_json=as_json)
+    await follow(client.get_run(run_id), output=None, as_json=as_json, mlflow=mlflow)
 
 
 async def tell_events(run_id: str, *, offset: int, keep_on: bool) -> None:

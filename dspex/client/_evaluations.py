@@ -50,8 +50,8 @@ class Evaluations:
         self._datasets = DatasetReader(store)
         self._run_id = run_id
         self._asked: list[workflows.EvaluationInput] = []
-        self._done: dict[int, workflows.EvaluationOutput] = {}
-        self._kept: OrderedDict[tuple[int, ...], ScoredRows] = OrderedDict()
+        self._done: dict[str, workflows.EvaluationOutput] = {}
+        self._kept: OrderedDict[tuple[int | str, ...], ScoredRows] = OrderedDict()
 
     async def scored_rows(self, state: ProgramState) -> ScoredRows | None:
         """What became of the rows that this state was scored on; None if no evaluation of it is known.
@@ -64,10 +64,10 @@ class Evaluations:
         mine = [number for number, asked in enumerate(self._asked) if asked.program.state == state]
         if not mine:
             return None
-        done = [number for number in mine if await self._is_done(number)]
+        done = {each: output for number in mine for each, output in (await self._outputs(number)).items()}
         key = (mine[-1], *done)
         if key not in self._kept:
-            found = {row.row: row for number in done for row in await self._rows(self._done[number])}
+            found = {row.row: row for output in done.values() for row in await self._rows(output)}
             self._kept[key] = ScoredRows(self._asked[mine[-1]], tuple(found[row] for row in sorted(found)))
             while len(self._kept) > _CANDIDATES_KEPT:
                 self._kept.popitem(last=False)
@@ -102,18 +102,26 @@ class Evaluations:
                 return found[0]
         return None
 
-    async def _is_done(self, number: int) -> bool:
-        if number not in self._done:
-            handle = self._temporal.get_workflow_handle(
-                workflows.evaluation_id(self._run_id, number + 1), result_type=workflows.EvaluationOutput
-            )
-            if (await handle.describe()).status is not WorkflowExecutionStatus.COMPLETED:
-                return False
+    async def _outputs(self, number: int) -> "dict[str, workflows.EvaluationOutput]":
+        """What an evaluation ended with, by workflow id; one that was cut short by a pause is followed by another."""
+        first = workflows.evaluation_id(self._run_id, number + 1)
+        found: dict[str, workflows.EvaluationOutput] = {}
+        while (output := await self._output(part := first if not found else f"{first}.{len(found) + 1}")) is not None:
+            found[part] = output
+            if output.indices is None:
+                break
+        return found
+
+    async def _output(self, workflow_id: str) -> "workflows.EvaluationOutput | None":
+        if workflow_id not in self._done:
+            handle = self._temporal.get_workflow_handle(workflow_id, result_type=workflows.EvaluationOutput)
             try:
-                self._done[number] = await handle.result()
-            except WorkflowFailureError:
-                return False
-        return True
+                if (await handle.describe()).status is not WorkflowExecutionStatus.COMPLETED:
+                    return None
+                self._done[workflow_id] = await handle.result()
+            except (WorkflowFailureError, RPCError):
+                return None
+        return self._done[workflow_id]
 
     async def _rows(self, output: "workflows.EvaluationOutput") -> list[RowResult]:
         found: list[RowResult] = []

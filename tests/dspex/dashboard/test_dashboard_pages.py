@@ -8,7 +8,7 @@ from dashboards import TRAIN, VAL, start
 from playwright.async_api import expect
 
 from dspex_core import Example, Module, Predict, Signature
-from dspex_core.optimizers import BootstrapFewShot, LabeledFewShot
+from dspex_core.optimizers import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -135,6 +135,28 @@ async def test_two_runs_are_shown_side_by_side(client, shared_platform, open_pag
         ["Best score", f"{result.score:.2f} %", f"{result.score:.2f} %"]
     )
     await expect(page.get_by_role("status")).to_contain_text("+0.00 points")
+
+
+async def test_a_run_is_paused_resumed_and_cancelled_by_button(client, slow_model, open_page):
+    search = BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=8)
+    run = await start(client, slow_model, optimizer=search, name="buttons")
+    page = await open_page(f"/runs/{run.id}")
+    status, table = page.get_by_role("status"), page.get_by_role("region", name="Candidates")
+    await expect(table.get_by_role("cell", name="baseline")).to_be_visible(timeout=20_000)
+    await page.get_by_role("button", name="Pause").click()
+    await expect(status).to_have_text("paused")
+    assert (await run.status()).status == "paused"
+    await page.get_by_role("button", name="Resume").click()
+    await expect(status).to_have_text("running")
+    await page.get_by_role("button", name="Cancel", exact=True).click()
+    await page.get_by_role("button", name="Keep it going").click()
+    await expect(page.get_by_role("button", name="Cancel the run")).to_be_hidden()
+    assert (await run.status()).status == "running"
+    await page.get_by_role("button", name="Cancel", exact=True).click()
+    await page.get_by_role("button", name="Cancel the run").click()
+    await expect(status).to_have_text("cancelled", timeout=20_000)
+    await expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+    assert (await run.status()).status == "cancelled"
 
 
 async def test_the_program_that_a_run_found_is_exported(client, shared_platform, open_page, tmp_path):

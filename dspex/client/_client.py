@@ -25,7 +25,7 @@ from dspex_core.artifacts import store_dataset
 from dspex_core.errors import RunConflictError, RunFailedError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
-from dspex_core.modules import Module, as_program
+from dspex_core.modules import Module, as_program, as_rows
 from dspex_core.optimizers import Optimizer
 from dspex_core.record import Example, Prediction
 from dspex_core.requests import ProgramAnswer, ProgramOutline
@@ -153,10 +153,9 @@ class Client:
         Raises:
             InputError: If something given cannot be used; nothing was started then.
         """
-        given = CompileOptions(**options)
-        wanted = WantedCompile(
-            program_of(program), optimizer, trainset, valset, lm, as_program(teacher), teacher_lm, given
-        )
+        given, teacher = CompileOptions(**options), as_program(teacher)
+        rows = as_rows(trainset), as_rows(valset)
+        wanted = WantedCompile(program_of(program), optimizer, *rows, lm, teacher, teacher_lm, given)
         run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
         request = await wanted.request(self._plugin.store, searchable=await self._register())
         attached = await self._start(
@@ -207,7 +206,8 @@ class Client:
         """
         teacher, teacher_lm = as_program(options.pop("teacher", None)), options.pop("teacher_lm", None)
         given = CompileOptions(**options)
-        wanted = WantedCompile(program_of(program), optimizer, trainset, valset, lm, teacher, teacher_lm, given)
+        rows = as_rows(trainset), as_rows(valset)
+        wanted = WantedCompile(program_of(program), optimizer, *rows, lm, teacher, teacher_lm, given)
         schedule = Scheduled(id=id, cron=cron, every=every, task_queue=self._task_queue)
         request = await wanted.request(self._plugin.store, searchable=await self._register())
         return await schedule.create(self._connection.temporal, wanted, request)
@@ -276,7 +276,7 @@ class Client:
             program=ProgramOutline.of(program_of(program)),
             metric=metric_reference(metric),
             lm=config_of(lm),
-            dataset=await store_dataset(self._plugin.store, dataset),
+            dataset=await store_dataset(self._plugin.store, as_rows(dataset)),
             searchable=await self._register(),
         )
         run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"

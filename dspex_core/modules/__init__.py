@@ -16,7 +16,7 @@ from dspex_core.modules._react import ReAct
 from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
 from dspex_core.modules._streaming import StreamedPiece
-from dspex_core.modules.dspy_program import DSPyProgram, as_program
+from dspex_core.modules.dspy_program import DSPyProgram, as_program, as_rows
 
 __all__ = [
     "MODULES",
@@ -38,6 +38,7 @@ __all__ = [
     "Retrieve",
     "StreamedPiece",
     "as_program",
+    "as_rows",
     "build_program",
     "calls_in_a_run",
     "is_deterministic",

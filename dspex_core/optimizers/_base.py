@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError
 
 from dspex_core.errors import ConfigurationError, DatasetError, DSPExError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
-from dspex_core.modules import as_program
+from dspex_core.modules import as_program, as_rows
 from dspex_core.optimizers._plan import Plan, planned
 from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._result import CompileResult, P
@@ -210,7 +210,7 @@ class Optimizer(BaseModel):
     ) -> Search[P]:
         """The search that a compile begins with, once all that was given is known to be of use."""
         student, teacher = as_program(student), as_program(teacher)
-        trainset, valset = self.divided(*datasets)
+        trainset, valset = self.divided(*map(as_rows, datasets))
         self.check(student, trainset, valset, teacher)
         if current_adapter() is not None:
             # What is found is found with this adapter, so the result says so, as that of a durable run does.

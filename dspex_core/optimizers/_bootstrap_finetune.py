@@ -7,7 +7,6 @@ from pydantic import BeforeValidator, Field, field_serializer
 
 from dspex_core.adapters import Adapter
 from dspex_core.errors import ConfigurationError, DatasetError, FineTuningError
-from dspex_core.modules import DSPyProgram
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._result import P
 from dspex_core.optimizers._search import Search
@@ -110,11 +109,6 @@ class BootstrapFinetune(Optimizer):
     ) -> None:
         """Refuse, besides, options that no provider takes, and rows that are too few for one."""
         super().check(student, trainset, valset, teacher)
-        if isinstance(student, DSPyProgram):
-            raise ConfigurationError(
-                "BootstrapFinetune writes its examples with the prompts of programs made here, and a DSPy program is "
-                "asked with DSPy's: fine-tune it there, or take another optimizer"
-            )
         if self.trainer is not None:
             return
         if unknown := sorted(self.train_kwargs.keys() - TRAIN_KWARGS):

@@ -4,6 +4,6 @@ DSPy itself comes with `dspex[dspy]` and is imported when such a program is at h
 """
 
 from dspex_core.modules.dspy_program._library import is_dspy_module
-from dspex_core.modules.dspy_program._program import DSPyProgram, as_program
+from dspex_core.modules.dspy_program._program import DSPyProgram, as_program, as_rows
 
-__all__ = ["DSPyProgram", "as_program", "is_dspy_module"]
+__all__ = ["DSPyProgram", "as_program", "as_rows", "is_dspy_module"]

@@ -48,7 +48,7 @@ def requests_of(
     samples = _samples(given.pop("rollout_id", None), count)
     tools = tuple(_tool(tool) for tool in given.pop("tools", ()))
     answer_format = _response_format(given)
-    chat = tuple(_message(message) for message in messages)
+    chat = tuple(message_of(message) for message in messages)
     asked = _with_options(lm, in_force, given)
     return [
         LMRequest(
@@ -132,7 +132,12 @@ def _tool(tool: Any) -> ToolDefinition:
         raise ProgramError(f"a DSPy program gives a model a tool that is none: {tool!r:.200}") from None
 
 
-def _message(message: Mapping[str, Any]) -> Message:
+def message_of(message: Mapping[str, Any]) -> Message:
+    """A message as OpenAI's API has it, as ours.
+
+    Raises:
+        ProgramError: If it holds something else than text and images, or is of a role that is not known here.
+    """
     role, content = message.get("role"), message.get("content")
     if role not in _ROLES:
         raise ProgramError(f"a DSPy program sends a message of the role {role!r}, which no model here is sent")

@@ -21,3 +21,9 @@ def is_dspy_module(given: Any) -> bool:
     """Whether this is a `dspy.Module`, or a class of them; where DSPy was not imported, nothing is."""
     base = getattr(sys.modules.get("dspy"), "Module", None)
     return base is not None and isinstance(given, base | type) and (isinstance(given, base) or issubclass(given, base))
+
+
+def is_dspy_example(given: Any) -> bool:
+    """Whether this is a `dspy.Example`."""
+    kind = getattr(sys.modules.get("dspy"), "Example", None)
+    return kind is not None and isinstance(given, kind)

@@ -2,17 +2,17 @@ import copy
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from dspex_core.errors import ProgramError
 from dspex_core.modules._module import Module, reference_to_class
 from dspex_core.modules._predict import Predict
-from dspex_core.modules.dspy_program._library import is_dspy_module, library
+from dspex_core.modules.dspy_program._library import is_dspy_example, is_dspy_module, library
+from dspex_core.modules.dspy_program._prompts import DSPyPredictor
 from dspex_core.modules.dspy_program._run import fields_of, run_module
-from dspex_core.modules.dspy_program._signature import signature_from_dspy
 from dspex_core.modules.dspy_program._state import handed_back, read_state, ready_to_run
 from dspex_core.programs import Anatomy, ProgramReference, StateFormat
-from dspex_core.record import Prediction
+from dspex_core.record import Example, Prediction
 
 
 class DSPyProgram(Module):
@@ -40,7 +40,7 @@ class DSPyProgram(Module):
         self._source: Any = _instance_of(module).deepcopy()
         self._predictors: dict[str, Predict] = {}
         for name, predictor in self._source.named_predictors():
-            self._predictors[name] = Predict(signature_from_dspy(name, predictor.signature))
+            self._predictors[name] = DSPyPredictor(name, predictor.signature)
             self._predictors[name].set_state(read_state(name, predictor))
         self._ready: Any = None
 
@@ -139,6 +139,26 @@ def as_program(given: Any) -> Any:
         ProgramError: As `DSPyProgram`.
     """
     return DSPyProgram(given) if is_dspy_module(given) else given
+
+
+def as_rows(given: Any) -> Any:
+    """A data set with every `dspy.Example` in it as an `Example`; whatever else is given stays what it is.
+
+    Raises:
+        InputError: If one of them names an input that it has not.
+    """
+    rows = cast("list[Any]", given)
+    if not isinstance(given, list | tuple) or not any(map(is_dspy_example, rows)):
+        return rows
+    return [_row(row) if is_dspy_example(row) else row for row in rows]
+
+
+def _row(row: Any) -> Example:
+    try:
+        names: list[str] = list(row.inputs().keys())
+    except ValueError:  # it does not know its inputs, and whoever needs them says so
+        return Example(fields_of(row))
+    return Example(fields_of(row)).with_inputs(*names)
 
 
 def _instance_of(module: Any) -> Any:

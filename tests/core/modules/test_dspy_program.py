@@ -14,6 +14,7 @@ from real_parts import USER_CODE
 from dspex_core import Evaluate, Module, events, using
 from dspex_core.errors import (
     ConfigurationError,
+    DatasetError,
     EvaluationError,
     LMError,
     ProgramError,
@@ -272,9 +273,34 @@ async def test_an_adapter_of_ours_is_refused_since_dspys_writes_the_prompts(app,
         await LabeledFewShot(metric="exact_match").compile(app.router, trainset=TRAIN, valset=DEV)
 
 
-def test_fine_tuning_refuses_it_before_anything_is_trained(app):
-    with pytest.raises(ConfigurationError, match="a DSPy program is asked with DSPy's"):
-        BootstrapFinetune(metric="exact_match").check(DSPyProgram(app.router), TRAIN, DEV)
+@pytest.mark.slow
+async def test_fine_tuning_trains_on_the_prompts_that_dspy_writes(app, provider):
+    optimizer = BootstrapFinetune(metric="exact_match", poll_seconds=0.05)
+    with using(lm=lm_of(provider)):
+        best = await optimizer.compile(app.router, trainset=TRAIN, valset=DEV)
+    assert best.score > best.baseline_score
+    assert all(predictor.lm.model.startswith("openai/ft:") for predictor in best.program.to_dspy().predictors())
+    stands_for = best.program.named_predictors()["topic"]
+    values = {"text": "x", "summary": "y", "topic": "bug"}
+    lesson = stands_for.adapter.lesson(stands_for.signature, "Do it.", [values], values)
+    expected = dspy.ChatAdapter().format_finetune_data(
+        app.Topic.with_instructions("Do it."), [values], {"text": "x", "summary": "y"}, {"topic": "bug"}
+    )
+    assert [message.model_dump() for message in lesson] == expected["messages"]
+
+
+async def test_rows_may_be_dspys_too(app, echo):
+    rows = [dspy.Example(text=row.text, topic=row.topic).with_inputs("text") for row in DEV[:3]]
+
+    def metric(example, prediction, trace=None):
+        return prediction.topic == "bug" and example.inputs() == {"text": example.text}
+
+    with using(lm=lm_of(echo)):
+        best = await LabeledFewShot(metric=metric, k=1).compile(app.router, trainset=rows, valset=rows)
+        assert (await LabeledFewShot(metric=metric, k=1).plan(app.router, trainset=rows, valset=rows)).lm_calls
+        with pytest.raises(DatasetError, match=r"which fields of .* are inputs"):
+            await LabeledFewShot(metric=metric).compile(app.router, trainset=[dspy.Example(text="x")])
+    assert best.score == 100.0
 
 
 async def test_its_calls_are_told_of(app, echo):

@@ -16,6 +16,7 @@ __all__ = [
     "home",
     "log_level",
     "task_queue",
+    "tracing",
     "trusted_api_bases",
 ]
 
@@ -35,6 +36,11 @@ def encryption_key() -> str | None:
 def task_queue() -> str:
     """Give the task queue that clients and workers meet on: DSPEX_TASK_QUEUE, or "dspex"."""
     return os.environ.get("DSPEX_TASK_QUEUE") or "dspex"
+
+
+def tracing() -> bool:
+    """Whether traces are wanted: OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names a receiver."""
+    return any(os.environ.get(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT") for kind in ("", "TRACES_"))
 
 
 def trusted_api_bases() -> tuple[str, ...]:

@@ -171,6 +171,10 @@ def worker(  # noqa: PLR0917 - one parameter an option
     build_id: Annotated[
         str | None, typer.Option(help="Version of the code it runs; by default DSPEX_BUILD_ID.")
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, envvar="DSPEX_METRICS_PORT", help="Port of this host's Prometheus metrics."),
+    ] = None,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,  # noqa: FBT002
 ) -> None:
     """Work on durable runs until told to stop."""
@@ -185,6 +189,7 @@ def worker(  # noqa: PLR0917 - one parameter an option
             queue_activities_per_second=queue_activities_per_second,
             target_load=target_load,
             build_id=build_id,
+            metrics_port=metrics_port,
         )
         await work_on_runs(
             trust=trust or [],

@@ -1,9 +1,11 @@
 import logging
 import sys
+from typing import Any
 
 import structlog
 
 from dspex import settings
+from dspex_core.events import CALLS, RUNS
 from dspex_core.redaction import redacted
 
 
@@ -24,6 +26,25 @@ def configure_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level())
+
+
+def events_logger() -> Any:
+    """A structlog logger whose lines go where all others go."""
+    return structlog.wrap_logger(
+        logging.getLogger("dspex.events"),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def log_types() -> frozenset[str]:
+    """Types of the events that lines are made of at DSPEX_LOG_LEVEL: single calls cost too much not to be shown."""
+    return RUNS | CALLS if settings.log_level() <= logging.DEBUG else RUNS
 
 
 class _Redacting(logging.Formatter):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
+from dspex.cli._exporting import exporting
 from dspex_core.errors import DSPExError, InputError, ServerSetupError
 
 T = TypeVar("T")
@@ -27,7 +28,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return await task
 
     try:
-        return asyncio.run(until_told())
+        with exporting():
+            return asyncio.run(until_told())
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(INTERRUPTED)
 

@@ -3,13 +3,15 @@ import signal
 import sys
 import threading
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
-from dspex.cli._logging import configure_logging
+from dspex.cli._logging import configure_logging, events_logger, log_types
 from dspex.cli._shell import say, until_told_to_stop
 from dspex.devserver import Server, configured_server, running_dev_server
 from dspex.worker import WorkerOptions, WorkerProcess, run_worker
 from dspex_core.errors import ServerUnavailableError
 from dspex_core.lm import PRESETS
+from dspex_core.telemetry import to_structlog
 
 
 async def work_on_runs(
@@ -20,7 +22,7 @@ async def work_on_runs(
     processes: int = 1,
     with_parent: bool = False,
 ) -> None:
-    """Work until told to stop, in this process or in several.
+    """Work until told to stop, in this process or in several; each of several has a port of its own for its metrics.
 
     Raises:
         ServerUnavailableError: If there is no server to work for.
@@ -35,15 +37,18 @@ async def work_on_runs(
         variable = PRESETS["openai"].key_variable
         say(f"no {variable} is set here: this worker cannot call openai/… models; set it and start the worker again")
     if processes == 1:
-        await run_worker(server, trust=trust, trust_api_base=trust_api_base, options=options, say=say)
+        with to_structlog(events_logger(), types=log_types()):
+            await run_worker(server, trust=trust, trust_api_base=trust_api_base, options=options, say=say)
         return
+    options = options or WorkerOptions()
+    first_port = options.metrics_port
     async with AsyncExitStack() as stack:
         for number in range(1, processes + 1):
             worker = WorkerProcess(
                 server,
                 trust=trust,
                 trust_api_base=trust_api_base,
-                options=options,
+                options=options if first_port is None else replace(options, metrics_port=first_port + number - 1),
                 say=lambda line, number=number: say(f"[{number}] {line}"),
             )
             await stack.enter_async_context(worker)

@@ -31,6 +31,7 @@ class WorkerOptions:
             server holds to what the worker that started last said.
         target_load: Share of the machine's CPU and memory, above 0 to 1, up to which further activities are begun. None
             begins up to 200 whatever the load.
+        metrics_port: Port of this host where it serves metrics for Prometheus; None serves none.
         build_id: Version of the code that this worker runs. A run started on one build ends on it; None is no version.
 
     Raises:
@@ -43,6 +44,7 @@ class WorkerOptions:
     queue_activities_per_second: float | None = None
     target_load: float | None = None
     build_id: str | None = None
+    metrics_port: int | None = None
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -91,6 +93,7 @@ class WorkerOptions:
             "--queue-activities-per-second": self.queue_activities_per_second,
             "--target-load": self.target_load,
             "--build-id": self.build_id,
+            "--metrics-port": self.metrics_port,
         }
         options = [part for name, value in given.items() if value is not None for part in (name, str(value))]
         return ["--role", self.role, *options]

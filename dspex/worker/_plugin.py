@@ -1,5 +1,5 @@
 from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, cast
 
 from temporalio.client import Client
@@ -12,10 +12,12 @@ from dspex._rooms import activities, workflows
 from dspex.encryption import PayloadReader, SealedWorkflowRunner
 from dspex.worker._options import Role
 from dspex.worker._payloads import ArtifactDriver, data_converter
+from dspex.worker._tracing import tracing_interceptor
 from dspex_core.artifacts import ArtifactStore, Keyring
 from dspex_core.errors import DSPExError
+from dspex_core.telemetry import to_opentelemetry
 
-PASSED_THROUGH = ("dspex_core", "pydantic", "pydantic_core", "annotated_types")
+PASSED_THROUGH = ("dspex_core", "pydantic", "pydantic_core", "annotated_types", "opentelemetry")
 
 
 class DSPExPlugin(SimplePlugin):
@@ -33,6 +35,9 @@ class DSPExPlugin(SimplePlugin):
             own, those in the providers' variables, loopback, and those in DSPEX_TRUSTED_API_BASES.
         encryption_key: Keys that payloads and artifacts are encrypted with, as DSPEX_ENCRYPTION_KEY, the default, has
             them: "ID:BASE64,ID:BASE64". Without any, nothing is encrypted.
+        tracing: Whether runs are traced with OpenTelemetry, from the client that starts one to each call of a model; by
+            default if an OTLP endpoint is set, as in OTEL_EXPORTER_OTLP_ENDPOINT. Spans go where this process's tracer
+            provider sends them.
         role: "workflow" leaves the activities out of the worker, "eval" the workflows; see `WorkerOptions`.
 
     Raises:
@@ -47,6 +52,7 @@ class DSPExPlugin(SimplePlugin):
         artifacts: str | None = None,
         trust_api_base: Collection[str] = (),
         encryption_key: str | None = None,
+        tracing: bool | None = None,
         role: Role = "all",
     ) -> None:
         keys = encryption_key or settings.encryption_key()
@@ -55,12 +61,15 @@ class DSPExPlugin(SimplePlugin):
         addresses = (*trust_api_base, *settings.trusted_api_bases())
         shells = activities.Activities(store, trust=tuple(trust), trust_api_base=addresses)
 
+        traced = settings.tracing() if tracing is None else tracing
+
         @asynccontextmanager
         async def closing() -> AsyncGenerator[None]:
-            try:
-                yield
-            finally:
-                await shells.close()
+            with to_opentelemetry() if traced else nullcontext():
+                try:
+                    yield
+                finally:
+                    await shells.close()
 
         self._converter = data_converter(store, keyring)
         every: list[Callable[..., Any]] = [
@@ -88,6 +97,7 @@ class DSPExPlugin(SimplePlugin):
             # Any other exception would be retried as a bug of the workflow's code, for ever.
             workflow_failure_exception_types=[DSPExError],
             run_context=closing,
+            interceptors=[tracing_interceptor()] if traced else None,
         )
         self.store = store
         self._keyring = keyring

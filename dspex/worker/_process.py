@@ -78,9 +78,10 @@ class WorkerProcess:
 
     async def _start(self) -> None:
         environment = dict(os.environ)
+        environment.pop("DSPEX_METRICS_PORT", None)  # a port is one process's: the options have this one's
         if self._server.origin == "dev server":
             # Keys and certificates of a configured server are neither the dev server's business nor to its liking.
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
+            environment = {name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")}
             environment["TEMPORAL_CONFIG_FILE"] = os.devnull
         environment |= {"TEMPORAL_ADDRESS": self._server.address, "TEMPORAL_NAMESPACE": self._server.namespace}
         trusted = [argument for package in self._trust for argument in ("--trust", package)]

@@ -1,11 +1,13 @@
 import asyncio
 import signal
 from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 from temporalio.worker import Worker
 
 from dspex.devserver import Server, connect_to
+from dspex.worker._metrics import METRICS_HOST, counting, metrics_runtime
 from dspex.worker._options import WorkerOptions
 from dspex.worker._plugin import DSPExPlugin
 from dspex.worker._search_attributes import register_search_attributes
@@ -38,11 +40,12 @@ async def run_worker(
 
     Raises:
         ServerUnavailableError: If the server does not answer.
-        ConfigurationError: If an address is none.
+        ConfigurationError: If an address is none, or the port of the metrics cannot be had.
     """
     options = options or WorkerOptions()
+    runtime = None if options.metrics_port is None else metrics_runtime(options.metrics_port)
     plugin = DSPExPlugin(trust=trust, trust_api_base=trust_api_base, role=options.role)
-    client = await connect_to(server, plugins=[plugin])
+    client = await connect_to(server, plugins=[plugin], runtime=runtime)
     await register_search_attributes(client)
     worker = Worker(
         client,
@@ -56,7 +59,10 @@ async def run_worker(
         graceful_shutdown_timeout=timedelta(seconds=GRACE_SECONDS),
     )
     stop = _stop_on_signals(say)
-    async with asyncio.TaskGroup() as group:
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        if runtime is not None:
+            stack.enter_context(counting(runtime))
+            say(f"metrics: http://{METRICS_HOST}:{options.metrics_port}/metrics")
         running = group.create_task(worker.run())
         say(f"worker ready: task queue {options.task_queue()}, server {server.address}{_part(options)}")
         await stop.wait()

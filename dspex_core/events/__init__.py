@@ -43,7 +43,7 @@ from dspex_core.events._runs import (
     RunResumed,
     UsageAdded,
 )
-from dspex_core.events._subscription import Subscription, muted, publish, subscribe, watched
+from dspex_core.events._subscription import Subscription, listen, muted, publish, subscribe, watched
 from dspex_core.events._union import CALLS, RUNS, Event, EventsLost
 
 __all__ = [
@@ -78,6 +78,7 @@ __all__ = [
     "ToolCalled",
     "ToolFinished",
     "UsageAdded",
+    "listen",
     "muted",
     "publish",
     "subscribe",

@@ -1,6 +1,7 @@
 import asyncio
+import logging
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Generator
+from collections.abc import AsyncIterator, Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
@@ -47,8 +48,20 @@ class Subscription:
             await self._arrived.wait()
 
 
-_subscriptions: list[Subscription] = []
-_wanting_calls: list[Subscription] = []
+class _Listener:
+    def __init__(self, tell: Callable[[Event], None], types: Collection[str]) -> None:
+        self.types = frozenset(types)
+        self._tell = tell
+
+    def deliver(self, event: Event) -> None:
+        try:
+            self._tell(event)
+        except Exception:
+            logging.getLogger("dspex.events").warning("a listener failed on %s", event.type, exc_info=True)
+
+
+_subscriptions: list[Subscription | _Listener] = []
+_wanting_calls: list[Subscription | _Listener] = []
 _muted: ContextVar[bool] = ContextVar("dspex_events_muted", default=False)
 
 
@@ -63,21 +76,51 @@ def subscribe(*, buffer: int = 10_000, types: Collection[str] | None = None) -> 
     Raises:
         ConfigurationError: If there is no such type.
     """
+    subscription = Subscription(buffer, _known(types))
+    try:
+        with _registered(subscription):
+            yield subscription
+    finally:
+        subscription.close()
+
+
+@contextmanager
+def listen(tell: Callable[[Event], None], *, types: Collection[str] | None = None) -> Generator[None]:
+    """Have a function called with events while the block runs, at once: in the thread and context they come from.
+
+    For what needs that context, or the order of several threads. Others subscribe: a function that takes its time here
+    holds up the work. What it raises is logged, and otherwise ignored.
+
+    Args:
+        tell: The function.
+        types: Types wanted; None for all.
+
+    Raises:
+        ConfigurationError: If there is no such type.
+    """
+    with _registered(_Listener(tell, _known(types))):
+        yield
+
+
+def _known(types: Collection[str] | None) -> Collection[str]:
     if unknown := sorted(set(types or ()) - RUNS - CALLS):
         raise ConfigurationError(
             f"there are no events of type {unknown[0]!r}; there are {', '.join(sorted(RUNS | CALLS))}"
         )
-    subscription = Subscription(buffer, RUNS | CALLS if types is None else types)
-    _subscriptions.append(subscription)
-    if subscription.types & CALLS:
-        _wanting_calls.append(subscription)
+    return RUNS | CALLS if types is None else types
+
+
+@contextmanager
+def _registered(subscriber: Subscription | _Listener) -> Generator[None]:
+    _subscriptions.append(subscriber)
+    if subscriber.types & CALLS:
+        _wanting_calls.append(subscriber)
     try:
-        yield subscription
+        yield
     finally:
-        _subscriptions.remove(subscription)
-        if subscription in _wanting_calls:
-            _wanting_calls.remove(subscription)
-        subscription.close()
+        _subscriptions.remove(subscriber)
+        if subscriber in _wanting_calls:
+            _wanting_calls.remove(subscriber)
 
 
 def publish(event: Event) -> None:

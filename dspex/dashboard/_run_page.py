@@ -29,17 +29,19 @@ async def run_page(board: Board, run_id: str) -> None:
     feed = board.run(run_id)
     with page_frame(run_id):
         head = _Head(run_id)
-        controls = Controls(board, run_id)
-        figures = _Figures()
-        with section("Scores"):
-            chart = ScoreChart("Score of each candidate, and the best so far")
-        program = ProgramPart()
-        candidates = _Candidates(run_id)
-        log = LogPart()
+        with box("div") as rest:
+            controls = Controls(board, run_id)
+            figures = _Figures()
+            with section("Scores"):
+                chart = ScoreChart("Score of each candidate, and the best so far")
+            program = ProgramPart()
+            candidates = _Candidates(run_id)
+            log = LogPart()
 
         def show() -> None:
             view = feed.value
             head.show(view, feed.trouble)
+            rest.set_visibility(view is not None)
             if view is not None:
                 controls.show(view)
                 figures.show(view)

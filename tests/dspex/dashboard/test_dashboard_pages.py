@@ -91,6 +91,12 @@ async def test_a_candidate_is_followed_down_to_the_messages_of_a_row(client, sha
     await expect(messages.get_by_text("answer", exact=True)).to_be_visible()
 
 
+async def test_a_run_that_is_not_there_is_said_to_be_unknown_and_has_no_buttons(open_page):
+    page = await open_page("/runs/no-such-run")
+    await expect(page.get_by_role("alert").first).to_contain_text("there is no run 'no-such-run'")
+    await expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+
+
 async def test_only_the_rows_that_lost_are_shown_if_that_is_asked(client, shared_platform, open_page):
     run = await start(client, shared_platform.lm(), name="lost")
     result = await run.result()

@@ -1,5 +1,5 @@
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
@@ -96,9 +96,10 @@ def _parts(value: Any) -> Iterable[Any]:
     """The messages that a field holds: itself, the values of its map, or its items."""
     if isinstance(value, Message):
         return [value]
-    if hasattr(value, "values"):
-        return value.values()
-    return value if hasattr(value, "__iter__") else []
+    if isinstance(value, Mapping):
+        return cast("Mapping[Any, Any]", value).values()
+    # Protobuf's containers are registered as sequences, and have no __iter__ of their own.
+    return cast("Sequence[Any]", value) if isinstance(value, Sequence) else []
 
 
 def _sealed(payload: Payload, keyring: Keyring) -> Payload:

@@ -13,7 +13,7 @@ from dspex_core.optimizers._plan import Plan, Range
 from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
-from dspex_core.optimizers._result import Candidate, CompileResult, Proposal
+from dspex_core.optimizers._result import Candidate, CompileResult, Fold, Proposal
 from dspex_core.optimizers._search import Search
 from dspex_core.optimizers._simba import SIMBA
 from dspex_core.optimizers.gepa import GEPA
@@ -32,6 +32,7 @@ __all__ = [
     "Candidate",
     "CompileResult",
     "Ensemble",
+    "Fold",
     "InferRules",
     "KNNFewShot",
     "LMOption",

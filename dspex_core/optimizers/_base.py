@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 from dspex_core.errors import ConfigurationError, DatasetError, DSPExError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
 from dspex_core.modules import as_program, as_rows
+from dspex_core.optimizers._folds import CrossValidation
 from dspex_core.optimizers._plan import Plan, planned
 from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._result import CompileResult, P
@@ -127,6 +128,7 @@ class Optimizer(BaseModel):
         valset: Dataset | None = None,
         teacher: P | None = None,
         teacher_lm: LMConfig | ConfiguredLM | None = None,
+        folds: int | None = None,
     ) -> CompileResult[P]:
         """Search for the student's best state, on the runtime in force.
 
@@ -137,6 +139,8 @@ class Optimizer(BaseModel):
                 returned unscored.
             teacher: A program of the same structure whose runs become demos; by default the student.
             teacher_lm: The model that the teacher runs on, an LM or its configuration; by default the one in force.
+            folds: For few rows, in place of a valset: compiles so many times without a part of the training rows, which
+                then scores, and once with all of them.
 
         Returns:
             The best program with all candidates' scores.
@@ -153,13 +157,16 @@ class Optimizer(BaseModel):
             datasets=(trainset, valset),
             teacher=teacher,
             teacher_lm=None if teacher_lm is None else configuration_of(teacher_lm),
+            folds=folds,
         )
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
-        end, found = current_early_end(), search.student.get_state()
+        end, result = current_early_end(), None
         with end.of_this_task(), compiling():
-            await search.evaluate(found, "baseline")
-            found = await self.search(search)
-        result = replace(search.result(found), ended_early=end.reason)
+            await search.evaluate(search.student.get_state(), "baseline")
+            result = await self._found(search, folds)
+        if result is None:
+            result = search.result(search.student.get_state())
+        result = replace(result, ended_early=end.reason)
         search.runtime.emit(OptimizerFinished(score=result.score))
         return result
 
@@ -172,6 +179,7 @@ class Optimizer(BaseModel):
         teacher: P | None = None,
         teacher_lm: LMConfig | ConfiguredLM | None = None,
         lm: LMConfig | ConfiguredLM | None = None,
+        folds: int | None = None,
     ) -> Plan:
         """Say what a compile of the same arguments will take, without calling anything.
 
@@ -185,6 +193,7 @@ class Optimizer(BaseModel):
             teacher: A program of the same structure whose runs become demos.
             teacher_lm: The model that the teacher runs on, an LM or its configuration.
             lm: The model in force, an LM or its configuration; list prices are known to an LM alone.
+            folds: Folds that the training rows are split into, in place of a valset.
 
         Raises:
             DatasetError: If there is nothing to learn from or to score on, or the rows are not at hand.
@@ -194,10 +203,21 @@ class Optimizer(BaseModel):
 
         def begin(runtime: Runtime) -> Search[P]:
             return self._begun(
-                lambda: runtime, student, datasets=(trainset, valset), teacher=teacher, teacher_lm=teacher_config
+                lambda: runtime,
+                student,
+                datasets=(trainset, valset),
+                teacher=teacher,
+                teacher_lm=teacher_config,
+                folds=folds,
             )
 
-        return await planned(type(self).__name__, begin, self.search, lm=lm)
+        return await planned(type(self).__name__, begin, lambda search: self._found(search, folds), lm=lm)
+
+    async def _found(self, search: Search[P], folds: int | None) -> CompileResult[P]:
+        """What the search comes to, of which the program as it was given is scored."""
+        if folds is not None:
+            return await CrossValidation[P](self, folds).run(search)
+        return search.result(await self.search(search))
 
     def _begun(
         self,
@@ -207,11 +227,17 @@ class Optimizer(BaseModel):
         datasets: tuple[Dataset, Dataset | None],
         teacher: P | None,
         teacher_lm: LMConfig | None,
+        folds: int | None,
     ) -> Search[P]:
         """The search that a compile begins with, once all that was given is known to be of use."""
         student, teacher = as_program(student), as_program(teacher)
-        trainset, valset = self.divided(*map(as_rows, datasets))
-        self.check(student, trainset, valset, teacher)
+        datasets = as_rows(datasets[0]), as_rows(datasets[1])
+        if folds is None:
+            trainset, valset = self.divided(*datasets)
+            self.check(student, trainset, valset, teacher)
+        else:
+            CrossValidation[P](self, folds).check(student, *datasets, teacher)
+            trainset = valset = datasets[0]
         if current_adapter() is not None:
             # What is found is found with this adapter, so the result says so, as that of a durable run does.
             student = student.with_state(student.get_state().with_adapter(current_adapter()))
@@ -225,6 +251,8 @@ class Optimizer(BaseModel):
             teacher_lm=teacher_lm,
         )
         self.prepare(search)
+        if folds is not None:
+            search.val_rows = tuple(range(len(trainset)))
         return search
 
     def run(self, student: P, **given: Any) -> CompileResult[P]:

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -94,6 +95,31 @@ class Proposal:
     merged_with: int | None = None
 
 
+class Fold(BaseModel):
+    """How a compile without some of the rows did on those rows.
+
+        best = await BootstrapFewShot(metric="exact_match").compile(program, trainset=trainset, folds=5)
+        for fold in best.folds:
+            print(fold.rows, fold.baseline_score, "->", fold.score)
+
+    Attributes:
+        rows: Indices of the rows.
+        baseline_score: Percent that the program as it was given scores on them.
+        score: Percent that the program found without them scores.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: tuple[int, ...]
+    baseline_score: float
+    score: float
+
+    @property
+    def gain(self) -> float:
+        """How much better it is, in points of percent."""
+        return round(self.score - self.baseline_score, 2)
+
+
 @dataclass(frozen=True)
 class CompileResult(Generic[P]):
     """What a compile found.
@@ -111,6 +137,8 @@ class CompileResult(Generic[P]):
         baseline_scores: Scores of the program as it was given on these rows, 0.0 to 1.0.
         best_scores: Scores of the best one on them.
         ended_early: Why the search ended before it was done, with the best found so far; None if it did not.
+        folds: With cross-validation, each fold. Score and `best_scores` are then of programs that were found without
+            the row they are scored on.
     """
 
     program: P
@@ -122,6 +150,7 @@ class CompileResult(Generic[P]):
     baseline_scores: tuple[float, ...] = ()
     best_scores: tuple[float, ...] = ()
     ended_early: str | None = None
+    folds: tuple[Fold, ...] = ()
 
     @property
     def cost(self) -> float | None:
@@ -164,8 +193,19 @@ class CompileResult(Generic[P]):
                 scored_rows=self.scored_rows,
                 usage=self.usage,
                 rows={index: example.to_dict() for index, example in enumerate(rows)},
+                facts=facts_of(self.folds),
             )
         )
         if path is not None:
             write_whole(path, page, what="report")
         return page
+
+
+def facts_of(folds: Sequence[Fold]) -> list[tuple[str, str]]:
+    """What a report says of folds, as pairs of name and value; nothing if there are none."""
+    if not folds:
+        return []
+    gains = [fold.gain for fold in folds]
+    return [
+        (f"gain in {len(folds)} folds", f"{fmean(gains):+.2f} on average, from {min(gains):+.2f} to {max(gains):+.2f}")
+    ]

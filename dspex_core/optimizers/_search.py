@@ -145,14 +145,14 @@ class Search(Generic[P]):
         self._step(found)
         return found
 
-    def scores(self, state: ProgramState) -> tuple[float, ...]:
-        """Scores of a state on the search's validation rows, 0.0 to 1.0, in the order of `val_rows`.
+    def scores(self, state: ProgramState, rows: Sequence[int] | None = None) -> tuple[float, ...]:
+        """Scores of a state on validation rows, 0.0 to 1.0: on `rows`, in their order, or else on `val_rows`.
 
         Raises:
             EvaluationError: If the state was not scored on all of them.
         """
         digest = digest_of(state)
-        known = [self._scores.known((digest, row)) for row in self.val_rows]
+        known = [self._scores.known((digest, row)) for row in (self.val_rows if rows is None else rows)]
         found = [scored.score for scored in known if scored is not None]
         if len(found) < len(known):
             raise EvaluationError("the state was not scored on all rows of the validation set")

@@ -41,12 +41,12 @@ class StepRuntime:
 
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows, those of the data set in its other order."""
-        return await self._runtime.rows(dataset, self._mapped(dataset, indices))
+        return await self._runtime.rows(self._source(dataset), self._mapped(dataset, indices))
 
     async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Rows run and recorded, those of the data set in its other order."""
         wanted = self._mapped(dataset, request.rows)
-        result = await self._runtime.trace(program, dataset, request.model_copy(update={"rows": wanted}))
+        result = await self._runtime.trace(program, self._source(dataset), request.model_copy(update={"rows": wanted}))
         asked = dict(zip(wanted, request.rows, strict=True))
         return result.model_copy(
             update={
@@ -60,6 +60,10 @@ class StepRuntime:
         told = self._renamed(event) if isinstance(event, CandidateEvent) else event
         if told is not None:
             self._runtime.emit(told)
+
+    def _source(self, dataset: Dataset) -> Dataset:
+        """The data set that has the rows of another."""
+        return dataset
 
     def _mapped(self, dataset: Dataset, indices: Sequence[int]) -> tuple[int, ...]:
         if self._order is None or dataset is not self._dataset:

@@ -2,7 +2,9 @@ from typing import ClassVar
 
 import pytest
 
+from dspex_core.errors import ConfigurationError
 from dspex_core.optimizers import OPTIMIZERS, BootstrapFewShot, BootstrapFinetune, LabeledFewShot
+from dspex_core.runtime import using
 from dspex_core.testing import check_optimizer, conformance_program, conformance_rows
 
 pytestmark = pytest.mark.slow
@@ -37,6 +39,25 @@ async def test_an_optimizer_gives_the_same_on_both_runtimes(name, platform, clie
     assert trajectory.score > trajectory.candidates[0][2]
 
 
+@pytest.mark.parametrize("name", ["gepa", "infer_rules", "labeled_few_shot"])
+async def test_a_cross_validated_compile_gives_the_same_on_both_runtimes(name, platform, client):
+    optimizer = OPTIMIZERS[name](metric="exact_match", seed=3, **SMALL.get(name, {}))
+    rows, lm = conformance_rows(24), platform.lm(cache=False)
+    with using(lm=lm):
+        here = await optimizer.compile(conformance_program(), trainset=rows, folds=3)
+    run = await client.compile(conformance_program(), optimizer=optimizer, trainset=rows, folds=3, lm=lm, chunk_rows=3)
+    there = await run.result()
+    assert (there.folds, there.candidates, there.best_scores) == (here.folds, here.candidates, here.best_scores)
+    assert there.program.get_state() == here.program.get_state()
+
+
+async def test_a_durable_compile_needs_something_to_score_on(platform, client):
+    optimizer, rows = LabeledFewShot(metric="exact_match"), conformance_rows(4)
+    for given in ({}, {"valset": rows, "folds": 2}):
+        with pytest.raises(ConfigurationError, match="give one of the two"):
+            await client.compile(conformance_program(), optimizer=optimizer, trainset=rows, lm=platform.lm(), **given)
+
+
 async def test_an_optimizer_that_heeds_no_seed_is_found_out(platform):
     class Careless(BootstrapFewShot):
         drawn: ClassVar = []
@@ -62,8 +83,6 @@ async def test_two_seeds_draw_two_sets_of_demos(platform):
 
 async def test_a_program_of_two_predictors_of_a_users_own_compiles_alike_on_both(platform, client):
     import shop_app
-
-    from dspex_core.runtime import using
 
     trainset, valset = conformance_rows(24), conformance_rows(12, start=24)
     optimizer = BootstrapFewShot(metric=shop_app.lenient, metric_threshold=0.9, max_rounds=2)

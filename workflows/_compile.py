@@ -52,7 +52,8 @@ class CompileRun(Controlled):
             result = await optimizer.compile(
                 given.program,
                 trainset=given.trainset,
-                valset=given.valset,
+                valset=given.valset if given.folds is None else None,
+                folds=given.folds,
                 teacher=given.teacher,
                 teacher_lm=given.teacher_lm,
             )
@@ -154,6 +155,7 @@ def _written_down(result: CompileResult[ProgramOutline], valset: StoredDataset) 
         best_scores=result.best_scores,
         valset=valset,
         ended_early=result.ended_early,
+        folds=result.folds,
     )
 
 

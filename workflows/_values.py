@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from dspex_core.optimizers import Candidate
+from dspex_core.optimizers import Candidate, Fold
 from dspex_core.progress import Progress
 from dspex_core.references import CodeReference
 from dspex_core.requests import ProgramOutline
@@ -40,12 +40,13 @@ class CompileInput(_Value):
         metric: What scores predictions.
         lm: The model in force.
         trainset: Rows to learn from.
-        valset: Rows to score candidates on.
+        valset: Rows to score candidates on; with folds, the training rows.
         teacher: Another program to learn from.
         teacher_lm: The model the teacher runs on.
         chunk_rows: Rows an evaluation activity takes; None leaves it to the planner.
         searchable: Whether this server knows our search attributes.
         activity_queue: Task queue of its activities; None is the workflow's own.
+        folds: Folds that the training rows are split into; None scores on the validation set.
     """
 
     optimizer: str
@@ -60,6 +61,7 @@ class CompileInput(_Value):
     chunk_rows: int | None = None
     searchable: bool = True
     activity_queue: str | None = None
+    folds: int | None = None
 
 
 class CompileOutput(_Value):
@@ -79,6 +81,7 @@ class CompileOutput(_Value):
     valset: StoredDataset | None = None
     ended_early: str | None = None
     cancelled: bool = False
+    folds: tuple[Fold, ...] = ()
 
 
 class CompileStatus(_Value):

@@ -62,6 +62,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
     optimizer: Annotated[str, typer.Option(help="Optimizer, such as bootstrap_few_shot.")] = "bootstrap_few_shot",
     settings: Annotated[list[str] | None, typer.Option("--set", help="An optimizer's option, as key=value.")] = None,
     seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
+    folds: Annotated[int | None, typer.Option(help="Score --train in so many folds, without --val.")] = None,
     api_base: ApiBase = None,
     teacher_lm: Annotated[str | None, typer.Option(help="A model for the teacher, if not the same.")] = None,
     concurrency: Concurrency = None,
@@ -96,11 +97,13 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
         refuse_contradictions(in_process=in_process, detach=detach, resume=resume, output=output, mlflow=mlflow)
         chosen = optimizer_named(optimizer).from_options(optimizer_options(settings or [], metric=metric, seed=seed))
         metric_reference(metric)
-        options = TaskOptions(train, val, inputs, outputs, instructions, signature, program, module, seed)
+        options = TaskOptions(train, val, inputs, outputs, instructions, signature, program, module, seed, folds)
         task = read_task(options)
         if dry_run:
             teacher = None if teacher_lm is None else LM(teacher_lm, api_base=api_base)
-            await tell_plan(task, chosen, lm=LM(lm, api_base=api_base), teacher_lm=teacher, as_json=as_json)
+            await tell_plan(
+                task, chosen, lm=LM(lm, api_base=api_base), teacher_lm=teacher, folds=folds, as_json=as_json
+            )
             return
         job = CompileJob(
             task=task,
@@ -116,6 +119,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
             trust=trusted_packages(program, metric, *chosen.imported_paths()),
             as_json=as_json,
             mlflow=mlflow,
+            folds=folds,
         )
         await compile_program(job)
 

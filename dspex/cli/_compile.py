@@ -1,6 +1,7 @@
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from dspex.worker import WorkerProcess
 from dspex_core import events
 from dspex_core.errors import DSPExError, RunFailedError, ServerSetupError, ServerUnavailableError
 from dspex_core.lm import LM
-from dspex_core.optimizers import Optimizer
+from dspex_core.optimizers import Fold, Optimizer
 from dspex_core.programs import ProgramFile, write_program
 from dspex_core.runtime import using
 from dspex_core.usage import Usage
@@ -40,11 +41,15 @@ class CompileJob:
     trust: list[str]
     as_json: bool
     mlflow: str | None = None
+    folds: int | None = None
 
 
 async def compile_program(job: CompileJob) -> None:
     """Run a compile, durable if a server can be had, and tell its result."""
-    job.optimizer.check(job.task.program, job.task.trainset, job.task.valset)
+    if job.folds is None:
+        job.optimizer.check(job.task.program, job.task.trainset, job.task.valset)
+    else:
+        job.optimizer.check_folds(job.task.program, job.task.trainset, folds=job.folds)
     if job.output is not None:
         require_writable(job.output)
     if job.in_process:
@@ -71,6 +76,7 @@ async def compile_program(job: CompileJob) -> None:
             id=job.id,
             resume=job.resume,
             **job.placement,
+            folds=job.folds,
         )
         say(f"run {run.id}{' is under way already: attached' if run.attached else ''}  {run.web_ui or ''}".rstrip())
         if job.detach:
@@ -114,7 +120,7 @@ async def follow(
         say(f"run {run.id} {status.note}")
     if output is not None and result.score is not None:
         write_program(output, ProgramFile(structure=result.program.structure, state=result.program.state))
-    document = run_document(status, program=output)
+    document = run_document(status, program=output) | _folds_of(result.folds)
     _tell_result(document, result.usage, as_json=as_json)
 
 
@@ -181,6 +187,7 @@ async def _in_process(job: CompileJob) -> None:
             trainset=job.task.trainset,
             valset=job.task.valset,
             teacher_lm=job.teacher_lm.config if job.teacher_lm else None,
+            folds=job.folds,
         )
         stream.close()
         await watching
@@ -198,8 +205,13 @@ async def _in_process(job: CompileJob) -> None:
         "seconds": round(time.monotonic() - began, 3),
         "web_ui": None,
         "program": job.output,
-    }
+    } | _folds_of(result.folds)
     _tell_result(document, result.usage, as_json=job.as_json)
+
+
+def _folds_of(folds: Sequence[Fold]) -> dict[str, Any]:
+    told = [{"rows": len(fold.rows), "baseline_score": fold.baseline_score, "score": fold.score} for fold in folds]
+    return {"folds": told} if folds else {}
 
 
 def _usage_fields(usage: Usage | None) -> dict[str, Any]:
@@ -222,6 +234,9 @@ def _tell_result(document: dict[str, Any], usage: Usage, *, as_json: bool) -> No
         gain = document["score"] - document["baseline_score"]
         tell(f"score     {document['score']:.2f} %  (baseline {document['baseline_score']:.2f} %, {gain:+.2f})")
     tell(f"took      {document['seconds']:.1f} s, {usage_line(usage)}")
+    if document.get("folds"):
+        gains = [fold["score"] - fold["baseline_score"] for fold in document["folds"]]
+        tell(f"folds     {len(gains)}, gain from {min(gains):+.2f} to {max(gains):+.2f}")
     if document["web_ui"]:
         tell(f"web ui    {document['web_ui']}")
     if document["program"]:

@@ -4,15 +4,20 @@ from dspex_core.lm import LM
 from dspex_core.optimizers import Optimizer, Range
 
 
-async def tell_plan(task: Task, optimizer: Optimizer, *, lm: LM, teacher_lm: LM | None, as_json: bool) -> None:
+async def tell_plan(
+    task: Task, optimizer: Optimizer, *, lm: LM, teacher_lm: LM | None, folds: int | None, as_json: bool
+) -> None:
     """Tell what a compile will take; nothing is started, and nothing is asked of anybody."""
-    plan = await optimizer.plan(task.program, trainset=task.trainset, valset=task.valset, lm=lm, teacher_lm=teacher_lm)
+    plan = await optimizer.plan(
+        task.program, trainset=task.trainset, valset=task.valset, lm=lm, teacher_lm=teacher_lm, folds=folds
+    )
     for warning in plan.warnings:
         say(f"warning: {warning}")
     if as_json:
         tell_json(plan.model_dump(mode="json"))
         return
-    tell(f"plan      {plan.optimizer}, {len(task.trainset):,} rows to learn from, {len(task.valset):,} to score on")
+    scored = f"scored in {folds} folds" if task.valset is None else f"{len(task.valset):,} to score on"
+    tell(f"plan      {plan.optimizer}, {len(task.trainset):,} rows to learn from, {scored}")
     tell(f"LM calls  {_told(plan.lm_calls)}")
     tell(f"sent      {_told(plan.prompt_tokens)} tokens")
     tell(f"received  {_told(plan.completion_tokens)} tokens")

@@ -29,11 +29,11 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY
 
 @dataclass(frozen=True)
 class Task:
-    """A program to compile, with the rows to do it on."""
+    """A program to compile, with the rows to do it on; none to score on where folds do."""
 
     program: Module
     trainset: list[Example]
-    valset: list[Example]
+    valset: list[Example] | None
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class TaskOptions:
     program: str | None
     module: str
     seed: int
+    folds: int | None = None
 
 
 def read_task(options: TaskOptions) -> Task:
@@ -59,6 +60,8 @@ def read_task(options: TaskOptions) -> Task:
     """
     if options.signature and options.program:
         raise ConfigurationError("--signature and --program exclude each other: a program brings its own signature")
+    if options.folds is not None and options.val is not None:
+        raise ConfigurationError("--folds and --val exclude each other: folds score the rows of --train in turns")
     build = None if options.program else module_named(options.module)
     rows = read_rows(options.train)
     val_rows = None if options.val is None else read_rows(options.val)
@@ -72,6 +75,8 @@ def read_task(options: TaskOptions) -> Task:
     columns = inputs | outputs
     taken = _signature_within(program)
     _require_fit(rows, taken, columns, path=options.train)
+    if options.folds is not None:
+        return Task(program, examples_of(rows, inputs, outputs), None)
     if val_rows is None:
         rows, val_rows = hold_out(rows, seed=options.seed)
     else:

@@ -128,7 +128,7 @@ class Client:
         *,
         optimizer: Optimizer,
         trainset: Sequence[Example],
-        valset: Sequence[Example],
+        valset: Sequence[Example] | None = None,
         lm: LM,
         teacher: Module | None = None,
         teacher_lm: LM | None = None,
@@ -141,14 +141,15 @@ class Client:
                 "package.module:attribute".
             optimizer: What searches.
             trainset: Rows to learn from.
-            valset: Rows to score candidates on.
+            valset: Rows to score candidates on; None with `folds`.
             lm: The model in force. Its key is not sent: workers use their own environment's.
             teacher: A program of the same structure to learn from.
             teacher_lm: The model the teacher runs on.
             **options: `id` (default: made up), `resume` (start again under the id of a run that ended; what it finished
                 is found in the cache), `chunk_rows` (rows an evaluation activity takes), `environment` (its work is
                 done by workers of that environment), `priority` (1 goes first, 5 last; 3 if not given), `tenant` (whom
-                it is for: tenants whose tasks wait on one queue get their turn alike).
+                it is for: tenants whose tasks wait on one queue get their turn alike),
+                `folds` (in place of a valset: see `Optimizer.compile`).
 
         Raises:
             InputError: If something given cannot be used; nothing was started then.

@@ -34,7 +34,7 @@ from dspex_core.modules import Module, build_program
 from dspex_core.optimizers import OPTIMIZERS, CompileResult
 from dspex_core.programs import write_whole
 from dspex_core.progress import Progress
-from dspex_core.reports import ROWS_SHOWN, Reported, report_page
+from dspex_core.reports import ROWS_SHOWN, Reported, fold_facts, report_page
 
 EVALUATIONS_ASKED = 8
 """Evaluations under way that are asked for their rows at once."""
@@ -100,6 +100,7 @@ class Run:
             baseline_scores=output.baseline_scores,
             best_scores=output.best_scores,
             ended_early=output.ended_early,
+            folds=output.folds,
         )
 
     async def pause(self) -> None:
@@ -150,7 +151,7 @@ class Run:
                 scored_rows=output.scored_rows,
                 usage=output.usage,
                 rows=rows,
-                facts=[("took", f"{status.seconds:,.0f} s")],
+                facts=[("took", f"{status.seconds:,.0f} s"), *fold_facts([fold.gain for fold in output.folds])],
             )
         )
         write_whole(path, page, what="report")

@@ -31,6 +31,7 @@ class CompileOptions:
     environment: str | None = None
     priority: int | None = None
     tenant: str | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         if self.priority is not None and self.priority not in PRIORITIES:
@@ -53,14 +54,20 @@ class WantedCompile:
     program: Module
     optimizer: Optimizer
     trainset: Sequence[Example]
-    valset: Sequence[Example]
+    valset: Sequence[Example] | None
     lm: LM
     teacher: Module | None
     teacher_lm: LM | None
     options: CompileOptions
 
     def __post_init__(self) -> None:
-        self.optimizer.check(self.program, self.trainset, self.valset, self.teacher)
+        folds = self.options.folds
+        if folds is not None and self.valset is None:
+            self.optimizer.check_folds(self.program, self.trainset, folds=folds, teacher=self.teacher)
+        elif folds is None and self.valset is not None:
+            self.optimizer.check(self.program, self.trainset, self.valset, self.teacher)
+        else:
+            raise ConfigurationError("a durable compile scores on a valset or in folds: give one of the two")
 
     @property
     def workflow_type(self) -> str:
@@ -70,7 +77,8 @@ class WantedCompile:
     @property
     def summary(self) -> str:
         """What it is, in a line for the Web UI."""
-        return f"{len(self.trainset)} rows to learn from, {len(self.valset)} to score on, {self.lm.config.model}"
+        scored = f"scored in {self.options.folds} folds" if self.valset is None else f"{len(self.valset)} to score on"
+        return f"{len(self.trainset)} rows to learn from, {scored}, {self.lm.config.model}"
 
     async def request(self, store: ArtifactStore, *, searchable: bool) -> "workflows.CompileInput":
         """What its workflow is started with; the data sets are stored then."""
@@ -82,11 +90,12 @@ class WantedCompile:
             metric=metric_reference(optimizer.metric if optimizer.metric is not None else ""),
             lm=config_of(self.lm),
             trainset=await store_dataset(store, self.trainset),
-            valset=await store_dataset(store, self.valset),
+            valset=await store_dataset(store, self.trainset if self.valset is None else self.valset),
             teacher=None if self.teacher is None else ProgramOutline.of(self.teacher),
             teacher_lm=None if self.teacher_lm is None else config_of(self.teacher_lm),
             chunk_rows=self.options.chunk_rows,
             searchable=searchable,
+            folds=self.options.folds,
             activity_queue=None if environment is None else settings.environment_queue(environment),
         )
 

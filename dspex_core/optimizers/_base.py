@@ -219,6 +219,10 @@ class Optimizer(BaseModel):
             return await CrossValidation[P](self, folds).run(search)
         return search.result(await self.search(search))
 
+    def check_folds(self, student: Program, trainset: Dataset, *, folds: int, teacher: Program | None = None) -> None:
+        """Refuse what cannot be cross-validated, before anything is paid for. Raises as `compile` does."""
+        CrossValidation[Any](self, folds).check(student, trainset, None, teacher)
+
     def _begun(
         self,
         runtime: Callable[[], Runtime],

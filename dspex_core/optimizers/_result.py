@@ -1,7 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -9,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from dspex_core.events import CandidateEvaluated
 from dspex_core.programs import write_whole
 from dspex_core.record import Example
-from dspex_core.reports import Gain, Reported, gain_of, pareto_front, report_page
+from dspex_core.reports import Gain, Reported, fold_facts, gain_of, pareto_front, report_page
 from dspex_core.seam import Program, ProgramState
 from dspex_core.usage import Usage
 
@@ -193,19 +192,9 @@ class CompileResult(Generic[P]):
                 scored_rows=self.scored_rows,
                 usage=self.usage,
                 rows={index: example.to_dict() for index, example in enumerate(rows)},
-                facts=facts_of(self.folds),
+                facts=fold_facts([fold.gain for fold in self.folds]),
             )
         )
         if path is not None:
             write_whole(path, page, what="report")
         return page
-
-
-def facts_of(folds: Sequence[Fold]) -> list[tuple[str, str]]:
-    """What a report says of folds, as pairs of name and value; nothing if there are none."""
-    if not folds:
-        return []
-    gains = [fold.gain for fold in folds]
-    return [
-        (f"gain in {len(folds)} folds", f"{fmean(gains):+.2f} on average, from {min(gains):+.2f} to {max(gains):+.2f}")
-    ]

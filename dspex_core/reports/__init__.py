@@ -1,7 +1,7 @@
 """Reports: what a compile found, as a page to read and keep."""
 
 from dspex_core.reports._front import pareto_front, prompt_size
-from dspex_core.reports._page import ROWS_SHOWN, Reported, ReportedCandidate, report_page
+from dspex_core.reports._page import ROWS_SHOWN, Reported, ReportedCandidate, fold_facts, report_page
 from dspex_core.reports._significance import Gain, gain_of
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Gain",
     "Reported",
     "ReportedCandidate",
+    "fold_facts",
     "gain_of",
     "pareto_front",
     "prompt_size",

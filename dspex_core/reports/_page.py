@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dspex_core.reports._charts import Chart, front_chart, score_chart
@@ -144,6 +145,14 @@ def report_page(told: Reported) -> str:
         lost=_rows(told, better=False),
         rows_shown=ROWS_SHOWN,
     )
+
+
+def fold_facts(gains: Sequence[float]) -> list[tuple[str, str]]:
+    """What a page says of a cross-validation, given each fold's gain in points; nothing if there were no folds."""
+    if not gains:
+        return []
+    told = f"{fmean(gains):+.2f} points on average, from {min(gains):+.2f} to {max(gains):+.2f}"
+    return [(f"gain in {len(gains)} folds", told)]
 
 
 def _verdict(gain: Gain | None) -> str:

@@ -30,6 +30,8 @@ CASES = {
     "a malformed CSV line": ((*TASK, "--train", "malformed.csv"), {}, ["malformed.csv", "line 3"]),
     "an unknown column": ((*GOOD, "--input", "txt"), {}, ["good.jsonl", "'txt'", "text"]),
     "a label with one value": ((*TASK, "--train", "one-label.jsonl"), {}, ["one-label.jsonl", "'label'", "same"]),
+    "folds beside a validation set": ((*GOOD, "--val", "good.jsonl", "--folds", "3"), {}, ["--folds", "--val"]),
+    "more folds than rows": ((*GOOD, "--folds", "30"), {}, ["30 folds", "10 training rows"]),
     "an unknown optimizer": ((*GOOD, "--optimizer", "bootstrap"), {}, ["'bootstrap'", "bootstrap_few_shot"]),
     "an unknown metric": ((*GOOD, "--metric", "exactmatch"), {}, ["'exactmatch'", "did you mean 'exact_match'"]),
     "an unknown module": ((*GOOD, "--module", "predikt"), {}, ["'predikt'", "did you mean 'predict'"]),

@@ -34,6 +34,17 @@ def output_field(path):
     return json.loads(path.read_text())["structure"]["signature"]["fields"][-1]
 
 
+async def test_folds_give_the_same_durable_or_not(dspex, model):
+    compile_it = ("compile", "--train", "dev.csv", *BANKING[4:], *model, "--folds", "3", "--json")
+    durable, here = await asyncio.gather(dspex(*compile_it, "--id", "folds"), dspex(*compile_it, "--in-process"))
+    for done in (durable, here):
+        assert done.code == 0, done.err
+        assert done.document["score"] >= done.document["baseline_score"]
+        assert len(done.document["folds"]) == 3
+    assert durable.document["folds"] == here.document["folds"]
+    assert durable.document["score"] == here.document["score"]
+
+
 async def test_one_seed_gives_one_score_and_one_file_durable_or_not_in_any_home(
     dspex, model, folder, tmp_path, users_home
 ):

@@ -51,6 +51,12 @@ def test_a_price_that_is_not_known_is_warned_of_and_no_failure(dry_run):
     assert "cost      unknown" in done.stdout
 
 
+def test_folds_are_planned_for_in_place_of_rows_to_score_on(dry_run):
+    done = dry_run("--lm", "openai/gpt-4o-mini", "--optimizer", "labeled_few_shot", "--folds", "5")
+    assert "LabeledFewShot, 50 rows to learn from, scored in 5 folds" in done.stdout
+    assert "LM calls  100\n" in done.stdout
+
+
 def test_what_is_exact_is_told_as_one_number(dry_run):
     done = dry_run("--lm", "openai/gpt-4o-mini", "--optimizer", "labeled_few_shot")
     assert "LM calls  20\n" in done.stdout

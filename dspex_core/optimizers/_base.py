@@ -160,13 +160,11 @@ class Optimizer(BaseModel):
             folds=folds,
         )
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
-        end, result = current_early_end(), None
+        end, found = current_early_end(), list[CompileResult[P]]()
         with end.of_this_task(), compiling():
             await search.evaluate(search.student.get_state(), "baseline")
-            result = await self._found(search, folds)
-        if result is None:
-            result = search.result(search.student.get_state())
-        result = replace(result, ended_early=end.reason)
+            found.append(await self._found(search, folds))
+        result = replace(found[0] if found else search.result(search.student.get_state()), ended_early=end.reason)
         search.runtime.emit(OptimizerFinished(score=result.score))
         return result
 

@@ -97,7 +97,7 @@ class Proposal:
 class Fold(BaseModel):
     """How a compile without some of the rows did on those rows.
 
-        best = await BootstrapFewShot(metric="exact_match").compile(program, trainset=trainset, folds=5)
+        best = await BootstrapFewShot(metric="exact_match").compile(program, trainset=trainset, folds=3)
         for fold in best.folds:
             print(fold.rows, fold.baseline_score, "->", fold.score)
 

@@ -51,7 +51,7 @@ async def streamed(lm):
 
 
 @pytest.mark.parametrize("call", [whole, streamed])
-@pytest.mark.parametrize("api_base", [nowhere(), "http://no-such-host.invalid/v1"])
+@pytest.mark.parametrize("api_base", [nowhere(), "http://no-such-host.invalid/v1"], ids=["refused", "no such host"])
 @pytest.mark.usefixtures("short_waits")
 async def test_an_address_where_nobody_ever_answered_is_soon_given_up(call, api_base):
     lm = LM(f"openai/{call.__name__}", api_base=api_base)

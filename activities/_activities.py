@@ -1,12 +1,15 @@
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 from temporalio import activity
 
 from dspex_core.artifacts import ArtifactStore, DatasetReader
+from dspex_core.budget import Limits
+from dspex_core.errors import BudgetReachedError
 from dspex_core.evaluate import RowResult, evaluate_rows, in_order_of, summary_of
 from dspex_core.lm import LM, TrustedAddresses
 from dspex_core.metrics import resolve_metric
@@ -30,6 +33,7 @@ from dspex_core.requests import (
     CodeAnswer,
     EvaluateChunk,
     Generate,
+    Held,
     ProgramAnswer,
     ProgramOutline,
     ReadRows,
@@ -60,8 +64,12 @@ from dspex_core.seam import (
     scoped_runtime,
 )
 from dspex_core.tools import Tool
+from dspex_core.usage import Usage
 
-from ._failures import reported
+from ._failures import OUTAGE_SECONDS, reported
+from ._winding import Winding
+
+T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 1.5
 
@@ -75,12 +83,21 @@ class Activities:
         store: Where data sets are and row results go.
         trust: Packages that programs and metrics may be imported from.
         trust_api_base: Addresses of models to which keys are sent, besides those that need no naming.
+        outage_seconds: How long a provider or a store may fail before the run is parked.
 
     Raises:
         ConfigurationError: If one of these is no address.
     """
 
-    def __init__(self, store: ArtifactStore, *, trust: Collection[str], trust_api_base: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        store: ArtifactStore,
+        *,
+        trust: Collection[str],
+        trust_api_base: Collection[str] = (),
+        outage_seconds: float = OUTAGE_SECONDS,
+    ) -> None:
+        self._outage_seconds = outage_seconds
         self._store = store
         self._datasets = DatasetReader(store)
         self._trust = trust
@@ -92,35 +109,55 @@ class Activities:
     @activity.defn(name=EVALUATE_CHUNK)
     async def evaluate_chunk(self, request: EvaluateChunk, outline: ProgramOutline) -> ChunkEvaluation:
         """Score a program on a chunk of rows."""
+        winding = Winding()
 
         async def work() -> ChunkEvaluation:
             program = self._program(outline)
             metric = resolve_metric(request.metric, trust=self._trust)
             indices = request.indices
             rows = await self._datasets.read(request.dataset, indices)
-            runtime = self._runtime(request.lm)
-            async with self._turn(request.lm, rows=len(indices)):
-                with scoped_runtime(runtime), compiling(really=request.compiling):
-                    results = await evaluate_rows(
-                        program,
-                        zip(indices, rows.examples(), strict=True),
-                        metric,
-                        concurrency=min(len(indices), request.lm.concurrency),
-                        on_outage="raise",
-                    )
-            results = in_order_of(indices, results)
-            summary = summary_of(results)
-            content = _ROW_RESULTS.dump_json(results, fallback=str)
-            return ChunkEvaluation(
-                scores=summary.scores,
-                failed_rows=summary.failed_rows,
-                failures=summary.failures,
-                usage=summary.usage,
-                rows=await self._store.put(content),
-            )
+            runtime, finished, held = self._runtime(request.lm), list[RowResult](), None
+            with metered() as meter:
+                try:
+                    async with self._turn(request.lm, rows=len(indices)):
+                        with scoped_runtime(runtime), compiling(really=request.compiling):
+                            await evaluate_rows(
+                                program,
+                                winding.until_told(zip(indices, rows.examples(), strict=True)),
+                                metric,
+                                concurrency=min(len(indices), request.lm.concurrency),
+                                on_outage="raise",
+                                on_row=finished.append,
+                            )
+                except BudgetReachedError as error:
+                    held = Held(reason=str(error), is_budget=True)
+            return await self._chunk(indices, finished, spent=meter.usage, held=held)
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(lambda: winding.finished(work()), request.allowance)
+
+    async def _chunk(
+        self, indices: Sequence[int], finished: Sequence[RowResult], *, spent: Usage, held: Held | None
+    ) -> ChunkEvaluation:
+        """What became of the rows that are finished, which may not be all."""
+        known = {result.row for result in finished}
+        done = [row for row in indices if row in known]
+        whole = len(done) == len(indices)
+        results = in_order_of(done, finished)
+        summary = summary_of(results)
+        return ChunkEvaluation(
+            scores=summary.scores,
+            failed_rows=summary.failed_rows,
+            failures=summary.failures,
+            # What rows took that are not finished counts as well; of the others, the sum is the same to the last digit.
+            usage=summary.usage if whole else spent,
+            rows=await self._store.put(_ROW_RESULTS.dump_json(results, fallback=str)),
+            indices=None if whole else tuple(done),
+            held=None if whole else held,
+        )
+
+    async def _reported(self, work: Callable[[], Awaitable[T]], allowance: Limits | None = None) -> T:
+        return await reported(work, allowance=allowance, outage_seconds=self._outage_seconds)
 
     @activity.defn(name=TRACE_ROWS)
     async def trace_rows(self, request: TraceRows) -> TraceResult:
@@ -144,7 +181,7 @@ class Activities:
                 )
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(work, request.allowance)
 
     @activity.defn(name=SUGGEST)
     async def suggest(self, request: Suggest) -> Suggestions:
@@ -156,13 +193,13 @@ class Activities:
             return Suggestions(combinations=tuple(found))
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(work)
 
     @activity.defn(name=READ_ROWS)
     async def read_rows(self, request: ReadRows) -> Rows:
         """Read rows of a data set."""
         async with _heartbeats():
-            return await reported(lambda: self._datasets.read(request.dataset, request.indices))
+            return await self._reported(lambda: self._datasets.read(request.dataset, request.indices))
 
     @activity.defn(name=GENERATE)
     async def generate(self, request: Generate) -> LMResponse:
@@ -173,7 +210,7 @@ class Activities:
                 return await self._runtime(request.lm).generate(request.request)
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(work, request.allowance)
 
     @activity.defn(name=CALL_TOOL)
     async def call_tool(self, request: CallTool) -> ToolResult:
@@ -189,7 +226,7 @@ class Activities:
             return result.model_copy(update={"usage": meter.usage})
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(work, request.allowance)
 
     @activity.defn(name=RUN_CODE)
     async def run_code(self, request: RunCode) -> CodeAnswer:
@@ -206,7 +243,7 @@ class Activities:
             return CodeAnswer(text=result.text, failed=result.failed, session=after, usage=meter.usage)
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(work, request.allowance)
 
     @activity.defn(name=RETRIEVE)
     async def retrieve(self, request: Search) -> SearchAnswer:
@@ -221,7 +258,7 @@ class Activities:
             return SearchAnswer(passages=tuple(passages), usage=meter.usage)
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(work)
 
     @activity.defn(name=RUN_PROGRAM)
     async def run_program(self, request: RunProgram) -> ProgramAnswer:
@@ -234,7 +271,7 @@ class Activities:
             return ProgramAnswer(outputs=outputs, usage=prediction.usage)
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(work, request.allowance)
 
     @activity.defn(name=START_FINE_TUNING)
     async def start_fine_tuning(self, request: StartFineTuning) -> FineTuningJob:
@@ -248,19 +285,19 @@ class Activities:
             return await self._runtime(request.lm).start_fine_tuning(self._program(request.program), wanted)
 
         async with _heartbeats():
-            return await reported(work)
+            return await self._reported(work)
 
     @activity.defn(name=FOLLOW_FINE_TUNING)
     async def follow_fine_tuning(self, job: FineTuningJob) -> FineTuningJob:
         """Say where a job stands."""
         async with _heartbeats():
-            return await reported(lambda: self._runtime(job.lm).follow_fine_tuning(job))
+            return await self._reported(lambda: self._runtime(job.lm).follow_fine_tuning(job))
 
     @activity.defn(name=CANCEL_FINE_TUNING)
     async def cancel_fine_tuning(self, job: FineTuningJob) -> None:
         """End a job early."""
         async with _heartbeats():
-            await reported(lambda: self._runtime(job.lm).cancel_fine_tuning(job))
+            await self._reported(lambda: self._runtime(job.lm).cancel_fine_tuning(job))
 
     async def close(self) -> None:
         """Close the connections to providers."""

@@ -1,64 +1,94 @@
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from dspex_core.budget import Limits
 from dspex_core.errors import (
     ArtifactError,
     ArtifactMissingError,
+    BudgetReachedError,
     CodeMissingError,
     ConfigurationError,
     DSPExError,
+    LMAuthenticationError,
     LMError,
+    LMQuotaError,
     MetricError,
     RetrievalError,
     TrustError,
 )
 from dspex_core.evaluate import describe
 from dspex_core.redaction import redacted
-from dspex_core.seam import Payer, paying
+from dspex_core.requests import Held
+from dspex_core.seam import Payer, metered, paying, spending
+from dspex_core.usage import Usage
 
 T = TypeVar("T")
 
 TRIES_OF_UNKNOWN_ERRORS = 5
-TRIES_OF_UNFIT_WORKERS = 25
+TRIES_OF_UNFIT_WORKERS = 6
 SECONDS_UNTIL_ANOTHER_WORKER = 0.3
 UNFIT_WORKER = (TrustError, ConfigurationError, CodeMissingError)
 """What one worker lacks, such as a key or a trusted package, and another one may have."""
+FOR_A_PERSON = (LMAuthenticationError, LMQuotaError, BudgetReachedError)
+"""What no waiting cures and a person does, without anything of the run being changed."""
+OUTAGE_SECONDS = 600.0
+"""How long a provider or a store may fail before the run is parked."""
+TRIES_OF_AN_OUTAGE = 3
 
 
-async def reported(work: Callable[[], Awaitable[T]]) -> T:
+async def reported(
+    work: Callable[[], Awaitable[T]], *, allowance: Limits | None = None, outage_seconds: float = OUTAGE_SECONDS
+) -> T:
     """Do the work, and turn what it raises into a failure that says whether another try makes sense.
 
-    Waiting cures what a provider or a store does not do now. It cures nothing that is wrong with a key, an input or a
-    program: that ends the run at once, with its reason.
+    Waiting cures what a provider or a store does not do now. What a person must cure, and what waiting has not cured
+    for long, has a `Held` among the failure's details: the run is to be parked. All else is a defect.
+
+    Args:
+        work: The work.
+        allowance: What its calls may take.
+        outage_seconds: How long it may be tried again.
 
     Raises:
         ApplicationError: Of the error's own type name and text, free of keys.
     """
     info = activity.info()
-    try:
-        with paying(Payer(f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}")):
-            return await work()
-    except DSPExError as error:
-        wait = error.retry_after if isinstance(error, LMError) else None
-        if isinstance(error, UNFIT_WORKER):
-            wait = SECONDS_UNTIL_ANOTHER_WORKER
-        raise ApplicationError(
-            redacted(str(error)),
-            type=type(error).__name__,
-            non_retryable=not is_curable(error, tries=info.attempt),
-            next_retry_delay=timedelta(seconds=wait) if wait else None,
-        ) from None
-    except Exception as error:  # noqa: BLE001 - a user's code may raise anything
-        # `from None`: a cause may quote a request, and a history keeps it.
-        raise ApplicationError(
-            describe(error),
-            type=type(error).__name__,
-            non_retryable=info.attempt >= TRIES_OF_UNKNOWN_ERRORS,
-        ) from None
+    with metered() as meter:
+        try:
+            with paying(Payer(f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}")), spending(allowance):
+                return await work()
+        except DSPExError as error:
+            waited = (datetime.now(UTC) - info.scheduled_time).total_seconds()
+            is_long = waited >= outage_seconds and info.attempt >= TRIES_OF_AN_OUTAGE
+            raise _failure(error, tries=info.attempt, spent=meter.usage, is_long=is_long) from None
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+            # `from None`: a cause may quote a request, and a history keeps it.
+            raise ApplicationError(
+                describe(error), type=type(error).__name__, non_retryable=info.attempt >= TRIES_OF_UNKNOWN_ERRORS
+            ) from None
+
+
+def _failure(error: DSPExError, *, tries: int, spent: Usage, is_long: bool) -> ApplicationError:
+    said, name = redacted(str(error)), type(error).__name__
+    waits = is_curable(error, tries=tries)
+    is_unfit = isinstance(error, UNFIT_WORKER)
+    if isinstance(error, FOR_A_PERSON) or (is_unfit and not waits) or (waits and is_long and is_outage(error)):
+        held = Held(reason=f"{name}: {said}", is_budget=isinstance(error, BudgetReachedError), spent=spent)
+        return ApplicationError(said, held, type=name, non_retryable=True)
+    wait = error.retry_after if isinstance(error, LMError) else None
+    if is_unfit:
+        wait = SECONDS_UNTIL_ANOTHER_WORKER
+    delay = timedelta(seconds=wait) if wait else None
+    return ApplicationError(said, type=name, non_retryable=not waits, next_retry_delay=delay)
+
+
+def is_outage(error: DSPExError) -> bool:
+    """Whether something outside does not work."""
+    return isinstance(error, (LMError, RetrievalError, ArtifactError))
 
 
 def is_curable(error: DSPExError, *, tries: int) -> bool:

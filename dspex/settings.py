@@ -15,6 +15,7 @@ __all__ = [
     "environment_queue",
     "home",
     "log_level",
+    "park_after_seconds",
     "task_queue",
     "tracing",
     "trusted_api_bases",
@@ -70,6 +71,19 @@ def build_id() -> str | None:
 def deployment() -> str:
     """Give the name under which the server knows all builds of a fleet: DSPEX_DEPLOYMENT, or "dspex"."""
     return os.environ.get("DSPEX_DEPLOYMENT") or "dspex"
+
+
+def park_after_seconds() -> float:
+    """Give how long a provider or a store may fail before a run is parked: DSPEX_PARK_AFTER_SECONDS, or ten minutes.
+
+    Raises:
+        ConfigurationError: It is no number.
+    """
+    text = os.environ.get("DSPEX_PARK_AFTER_SECONDS") or "600"
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(f"DSPEX_PARK_AFTER_SECONDS is {text!r}, and no number of seconds") from None
 
 
 def log_level() -> int:

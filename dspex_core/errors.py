@@ -24,7 +24,9 @@ DSPExError
 │   │   ├── LMUnreachableError    no connection came about: nobody listens there, or there is no such host
 │   │   └── LMTimeoutError        none in the time given
 │   ├── LMUnavailableError      the provider failed so often that it is left alone for a while; nothing was sent
-│   └── LMMalformedResponseError  an answer that is not what the API promises
+│   ├── LMMalformedResponseError  an answer that is not what the API promises
+│   ├── LMQuotaError            the account's quota is spent: no call goes through until somebody pays
+│   └── BudgetReachedError      the budget given is used up; the call was not sent
 ├── RetrievalError            a search failed, or an index cannot be used
 ├── ToolFailedError           a tool says that it could not do what it was asked, or took too long
 ├── AdapterParseError         a model's answer does not hold the fields asked for
@@ -210,6 +212,14 @@ class LMMalformedResponseError(LMError):
     """An answer arrived that is not what the provider's API promises."""
 
     retryable = True
+
+
+class LMQuotaError(LMError):
+    """The account's quota is spent (429, insufficient_quota): waiting does not help, paying does."""
+
+
+class BudgetReachedError(LMError):
+    """The budget given is used up, so the call was not sent. It says nothing of the program, and is never a score."""
 
 
 class RetrievalError(DSPExError):

@@ -201,7 +201,7 @@ INTERFACE = {
         "MIPROv2", "GEPA", "KNNFewShot", "Ensemble", "BootstrapFinetune", "BetterTogether",
     ],
     "dspex_core.testing": ["FakeProvider", "FakeProviderProcess"],
-    "dspex": ["Client", "DSPExPlugin"],
+    "dspex": ["Client", "Budget", "DSPExPlugin"],
 }  # fmt: skip
 
 

@@ -24,14 +24,14 @@ class CompileRun(Controlled):
     """What every compile workflow does: run its optimizer on the workflow runtime, and say where it stands."""
 
     def __init__(self, input: CompileInput) -> None:  # noqa: A002 - Temporal's word for it
-        super().__init__(searchable=input.searchable)
+        super().__init__(searchable=input.searchable, limits=input.budget)
         self._input = input
         self._log = EventLog()
         self._end = EarlyEnd()
         self._progress = Progress(optimizer=optimizer_named(input.optimizer).__name__)
         self._runtime = WorkflowRuntime(
             input.lm,
-            gate=self.gate,
+            run=self,
             metric=input.metric,
             chunk_rows=input.chunk_rows,
             activity_queue=input.activity_queue,
@@ -79,6 +79,13 @@ class CompileRun(Controlled):
     def details(self) -> str:
         """What a compile has found so far."""
         return details_of(self._progress)
+
+    def on_budget_reached(self, reason: str) -> None:
+        """End with the best found so far, or wait for a larger one, as asked."""
+        if self._input.budget is not None and self._input.budget.on_limit == "finish":
+            self._end.now(reason)
+        else:
+            super().on_budget_reached(reason)
 
     def on_gate(self, event: Event) -> None:
         """Enter it among the run's events."""

@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Callable
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's
 
+from dspex_core.budget import Limits, tokens_of
 from dspex_core.events import Event, RunParked, RunPaused, RunResumed
+from dspex_core.requests import Held
+from dspex_core.usage import Usage
 
+from ._ledger import Ledger
 from ._search_attributes import STATUS
 from ._values import ControlStatus, Standing
 
@@ -24,6 +28,15 @@ class Gate:
         self._on_closing: list[Callable[[], None]] = []
         self.paused = False
         self.parked_reason: str | None = None
+        self.parked_for_budget = False
+        self._ran = 0.0
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the run was neither paused nor parked."""
+        since = self._since or workflow.info().start_time.timestamp()
+        return self._ran + (workflow.time() - since if self.is_open else 0.0)
 
     @property
     def is_open(self) -> bool:
@@ -51,19 +64,21 @@ class Gate:
         if not self.paused:
             self._close(RunPaused(), paused=True)
 
-    def park(self, reason: str) -> None:
+    def park(self, reason: str, *, for_budget: bool = False) -> None:
         """The same, because the run cannot go on; the first of several reasons is the one that is told."""
         if self.parked_reason is None:
+            self.parked_for_budget = for_budget
             self._close(RunParked(reason=reason), reason=reason)
 
     def resume(self) -> None:
         """Go on, whatever held it up."""
         if not self.is_open:
-            self.paused, self.parked_reason = False, None
+            self.paused, self.parked_reason, self.parked_for_budget = False, None, False
+            self._since = workflow.time()
             self._tell(RunResumed())
 
     def _close(self, event: Event, *, paused: bool = False, reason: str | None = None) -> None:
-        was_open = self.is_open
+        was_open, self._ran = self.is_open, self.seconds
         self.paused, self.parked_reason = self.paused or paused, reason or self.parked_reason
         self._tell(event)
         for act in self._on_closing if was_open else ():
@@ -75,11 +90,13 @@ class Controlled:
 
     Args:
         searchable: Whether this server knows our search attributes.
+        limits: What the run may take.
     """
 
-    def __init__(self, *, searchable: bool) -> None:
+    def __init__(self, *, searchable: bool, limits: Limits | None = None) -> None:
         self._searchable = searchable
         self.gate = Gate(self.on_gate)
+        self.ledger = Ledger(limits, seconds=lambda: self.gate.seconds)
 
     @workflow.update
     def pause(self) -> ControlStatus:
@@ -102,10 +119,48 @@ class Controlled:
         self.gate.resume()
         return self.control()
 
+    @workflow.update
+    def raise_budget(self, limits: Limits) -> ControlStatus:
+        """Take these limits in place of those there are; a run that is parked because one was reached goes on."""
+        self.ledger.limits = (self.ledger.limits or Limits()).but(limits)
+        if self.gate.parked_for_budget:
+            self.gate.resume()
+        return self.control()
+
+    @raise_budget.validator
+    def _may_be_raised(self, limits: Limits) -> None:
+        if limits == Limits():
+            raise ApplicationError("give a limit: usd, lm_calls, tokens or seconds", type="RunConflictError")
+        if limits.less(self.ledger.usage, seconds=self.gate.seconds).spent:
+            raise ApplicationError(
+                f"a budget of {limits} is no more than the run took already: {taken(self.ledger.usage)}, "
+                f"{self.gate.seconds:.0f} s",
+                type="RunConflictError",
+            )
+
     @workflow.query
     def control(self) -> ControlStatus:
         """Whether the run is held up, and why."""
-        return ControlStatus(status=self.gate.standing, parked_reason=self.gate.parked_reason)
+        return ControlStatus(
+            status=self.gate.standing,
+            parked_reason=self.gate.parked_reason,
+            budget=self.ledger.limits,
+            spent=self.ledger.usage,
+        )
+
+    def hold_up(self, held: Held) -> None:
+        """What follows from what holds up an activity: the run is parked, unless more of its budget can be lent."""
+        if not held.is_budget:
+            self.gate.park(held.reason)
+        elif self.ledger.is_used_up:
+            self.on_budget_reached(
+                f"budget reached: {self.ledger.limits} may be taken, and {taken(self.ledger.usage)} were; "
+                "raise it with `dspex runs raise-budget`"
+            )
+
+    def on_budget_reached(self, reason: str) -> None:
+        """Wait for a larger one."""
+        self.gate.park(reason, for_budget=True)
 
     def details(self) -> str:
         """Where the run stands, in Markdown."""
@@ -121,6 +176,22 @@ class Controlled:
         self.show()
         if self._searchable:
             workflow.upsert_search_attributes([STATUS.value_set(self.gate.standing)])  # pyright: ignore[reportUnknownMemberType]
+
+
+def taken(usage: Usage) -> str:
+    """What was taken, for a person."""
+    cost = "" if usage.cost_usd is None else f", ${usage.cost_usd:.4f}"
+    return f"{usage.lm_calls:,} LM calls, {tokens_of(usage):,} tokens{cost}"
+
+
+def held_in(error: FailureError) -> Held | None:
+    """What holds up the activity that failed so, if a person can cure it."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.details:
+        return Held.model_validate(cause.details[0])
+    if isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_CLOSE:
+        return Held(reason="an activity did not get done within a day: see whether workers run, and what they say")
+    return None
 
 
 def held_up(gate: Gate) -> str:

@@ -3,17 +3,23 @@ from collections import deque
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from dspex_core.requests import EVALUATE_CHUNK, ChunkEvaluation, EvaluateChunk
+from dspex_core.budget import Limits
+from dspex_core.requests import EVALUATE_CHUNK, ChunkEvaluation, EvaluateChunk, Held
 from dspex_core.seam import percent
+from dspex_core.usage import Usage
 
 from ._chunks import plan_chunks
-from ._control import Controlled
+from ._control import Controlled, held_in
 from ._gathered import Gathered
 from ._options import ACTIVITIES_A_LEG, MOST_OUTSTANDING, activity_options
 from ._values import EvaluationInput, EvaluationOutput, EvaluationStatus
 
 EVALUATION = "Evaluation"
+
+Rows = range | tuple[int, ...]
+"""Places of rows in the order of the evaluation's rows."""
 
 
 def evaluation_id(run_id: str, number: int) -> str:
@@ -31,7 +37,7 @@ class Evaluation(Controlled):
 
     @workflow.init
     def __init__(self, input: EvaluationInput) -> None:  # noqa: A002 - Temporal's word for it
-        super().__init__(searchable=input.searchable)
+        super().__init__(searchable=input.searchable, limits=input.allowance)
         self._input = input
         # Written down once: for each of many chunks, large demos would hold the workflow's thread too long.
         self._program = RawValue(workflow.payload_converter().to_payload(input.program))
@@ -42,6 +48,9 @@ class Evaluation(Controlled):
             self._first = len(input.done.scores)
             self._gathered.add(self._indices[: self._first], input.done)
         self._is_part = workflow.info().parent is not None
+        self._held: Held | None = None
+        self._under_way: dict[Rows, workflow.ActivityHandle[ChunkEvaluation]] = {}
+        self.gate.on_closing(self._stop)
 
     @workflow.run
     async def run(self, input: EvaluationInput) -> EvaluationOutput:  # noqa: A002
@@ -51,11 +60,11 @@ class Evaluation(Controlled):
             Scores in the order of the rows, whatever the order in which chunks were done.
         """
         chunks = plan_chunks(len(self._indices), start=self._first, chunk_rows=input.chunk_rows)
-        leg = deque(chunks[:ACTIVITIES_A_LEG])
+        leg = deque[Rows](chunks[:ACTIVITIES_A_LEG])
         while leg and (self.gate.is_open or not self._is_part):
             await self.gate.opened()
             await asyncio.gather(*(self._work(leg) for _ in range(min(MOST_OUTSTANDING, len(leg)))))
-        output = self._gathered.output()
+        output = self._gathered.output().model_copy(update={"held": self._held})
         if output.indices is not None and (self.gate.is_open or not self._is_part):
             await self.gate.opened()
             done = output.model_copy(update={"indices": None})
@@ -82,30 +91,73 @@ class Evaluation(Controlled):
         """Rows done."""
         return f"{len(self._gathered.scores)} of {len(self._indices)} rows"
 
-    async def _work(self, chunks: deque[range]) -> None:
+    def hold_up(self, held: Held) -> None:
+        """A part of a compile tells it and winds up; an evaluation of its own is parked."""
+        if not self._is_part:
+            super().hold_up(held)
+        elif not held.is_budget or self.ledger.is_used_up:
+            self._held = self._held or held
+            self.gate.pause()
+
+    def _stop(self) -> None:
+        # What is done of a chunk comes back all the same; see `activities`.
+        for handle in self._under_way.values():
+            handle.cancel()
+
+    async def _work(self, chunks: deque[Rows]) -> None:
         # Demand, not push: a chunk is asked for when another is done.
         while chunks and self.gate.is_open:
-            chunk = chunks.popleft()
-            done = await self._evaluate(chunk)
-            self._gathered.add(self._indices[chunk.start : chunk.stop], _output_of(done))
+            positions = chunks.popleft()
+            share = await self.ledger.lend(len(positions))
+            done = await self._evaluated(positions, share)
+            rows = tuple(self._indices[position] for position in positions)
+            self.ledger.settle(share, done.usage, rows=len(done.scores))
+            if done.rows:
+                self._gathered.add(rows, _output_of(done))
+            left = tuple(p for p, row in zip(positions, rows, strict=True) if row not in self._gathered.scores)
+            if left:
+                chunks.append(left)
+            if done.held is not None:
+                self.hold_up(done.held)
             self.show()
 
-    async def _evaluate(self, chunk: range) -> ChunkEvaluation:
+    async def _evaluated(self, positions: Rows, share: Limits | None) -> ChunkEvaluation:
+        """What became of a chunk; none of its rows, if it is held up or was told to end before it began."""
+        handle = self._under_way[positions] = self._start(positions, share)
+        try:
+            return await handle
+        except ActivityError as error:
+            held = held_in(error)
+            if held is None and not (is_cancelled_exception(error) and not self.gate.is_open):
+                raise
+            spent = Usage() if held is None else held.spent
+            return ChunkEvaluation(scores=(), failures=(), usage=spent, rows="", indices=(), held=held)
+        finally:
+            del self._under_way[positions]
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
+
+    def _start(self, positions: Rows, share: Limits | None) -> "workflow.ActivityHandle[ChunkEvaluation]":
+        whole = isinstance(positions, range)
+        rows = None if whole and self._input.rows is None else tuple(self._indices[position] for position in positions)
         request = EvaluateChunk(
             metric=self._input.metric,
             lm=self._input.lm,
             dataset=self._input.dataset,
-            start=chunk.start,
-            stop=chunk.stop,
-            rows=None if self._input.rows is None else self._input.rows[chunk.start : chunk.stop],
+            start=positions[0],
+            stop=positions[-1] + 1,
+            rows=rows,
             compiling=self._input.compiling,
+            allowance=share,
         )
-        return await workflow.execute_activity(
+        return workflow.start_activity(
             EVALUATE_CHUNK,
             args=[request, self._program],
             task_queue=self._input.activity_queue,
             result_type=ChunkEvaluation,
-            summary=f"rows {chunk.start} to {chunk.stop - 1}",
+            summary=f"rows {positions[0]} to {positions[-1]}",
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             **activity_options(),
         )
 
@@ -117,4 +169,5 @@ def _output_of(chunk: ChunkEvaluation) -> EvaluationOutput:
         failures=chunk.failures,
         usage=chunk.usage,
         rows=(chunk.rows,),
+        indices=chunk.indices,
     )

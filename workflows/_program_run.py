@@ -26,7 +26,7 @@ class ProgramRun(Controlled):
     @workflow.init
     def __init__(self, input: ProgramRunInput) -> None:  # noqa: A002 - Temporal's word for it
         super().__init__(searchable=input.searchable)
-        self._runtime = WorkflowRuntime(input.lm, gate=self.gate)
+        self._runtime = WorkflowRuntime(input.lm, run=self)
 
     @workflow.run
     async def run(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002

@@ -69,8 +69,9 @@ from dspex_core.seam import (
     add_usage,
     is_compiling,
 )
+from dspex_core.usage import Usage
 
-from ._control import Gate, in_background
+from ._control import Controlled, held_in, in_background
 from ._evaluation import EVALUATION, evaluation_id
 from ._evaluation import Evaluation as EvaluationRun
 from ._gathered import Gathered
@@ -87,7 +88,7 @@ class WorkflowRuntime:
 
     Args:
         lm: The model in force.
-        gate: Whether anything new may begin.
+        run: What holds it up, and what it may take.
         metric: The run's metric; what `evaluate` and `trace` are given names this very one.
         chunk_rows: Rows an evaluation activity takes; None leaves it to the planner.
         activity_queue: Task queue of activities; None is the workflow's own.
@@ -98,7 +99,7 @@ class WorkflowRuntime:
         self,
         lm: LMConfig,
         *,
-        gate: Gate,
+        run: Controlled,
         metric: CodeReference | None = None,
         chunk_rows: int | None = None,
         activity_queue: str | None = None,
@@ -109,8 +110,8 @@ class WorkflowRuntime:
         self._chunk_rows = chunk_rows
         self._activity_queue = activity_queue
         self._on_event = on_event
-        self._gate = gate
-        gate.on_closing(self._wind_up)
+        self._run = run
+        run.gate.on_closing(self._wind_up)
         self._evaluations = 0
         self._under_way: dict[str, workflow.ChildWorkflowHandle[Any, EvaluationOutput] | None] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -220,6 +221,8 @@ class WorkflowRuntime:
                     summary=f"candidate {number - 1} on {len(missing)} rows",
                 )
                 gathered.add(missing, output)
+                if output.held is not None:
+                    self._run.hold_up(output.held)
                 self._tally.add(rows=len(output.scores), total=sum(output.scores), usage=output.usage)
         return gathered.evaluation()
 
@@ -278,36 +281,61 @@ class WorkflowRuntime:
         options: ActivityOptions | None = None,
         gated: bool = True,
     ) -> T:
-        async with self._slots:
-            if gated:
-                await self._gate.opened()
-            try:
-                return await workflow.execute_activity(
-                    name,
-                    request,
-                    task_queue=self._activity_queue,
-                    result_type=answer,
-                    summary=summary,
-                    **options or activity_options(),
-                )
-            except ActivityError as error:
-                raise _as_asyncio_has_it(error) from error
+        spent = Usage()
+        while True:
+            async with self._slots:
+                if gated:
+                    await self._run.gate.opened()
+                share = await self._run.ledger.lend() if isinstance(request, _PAID) else None
+                asked = with_changes(request, allowance=share) if share is not None else request
+                try:
+                    found = await workflow.execute_activity(
+                        name,
+                        asked,
+                        task_queue=self._activity_queue,
+                        result_type=answer,
+                        summary=summary,
+                        **options or activity_options(),
+                    )
+                except ActivityError as error:
+                    held = held_in(error) if gated else None
+                    self._run.ledger.settle(share, Usage() if held is None else held.spent)
+                    if held is None:
+                        raise _as_asyncio_has_it(error) from error
+                else:
+                    taken = usage_in(found)
+                    self._run.ledger.settle(share, taken)
+                    return with_changes(found, usage=taken + spent) if spent.lm_calls else found
+            # The same once more, when it may go on; what is known by now comes from the cache.
+            spent += held.spent
+            self._run.hold_up(held)
 
     async def _child(self, request: EvaluationInput, workflow_id: str, *, summary: str) -> EvaluationOutput:
         async with self._slots:
-            await self._gate.opened()
+            await self._run.gate.opened()
+            count = len(request.rows) if request.rows is not None else request.dataset.size
+            share = await self._run.ledger.lend(count)
+            output = EvaluationOutput()
             self._under_way[workflow_id] = None
             try:
                 child = self._under_way[workflow_id] = await workflow.start_child_workflow(
-                    EVALUATION, request, id=workflow_id, result_type=EvaluationOutput, static_summary=summary
+                    EVALUATION,
+                    request.model_copy(update={"allowance": share}),
+                    id=workflow_id,
+                    result_type=EvaluationOutput,
+                    static_summary=summary,
+                    cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
+                    parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                 )
-                if not self._gate.is_open:
+                if not self._run.gate.is_open:
                     self._tell_to_wind_up(child)
-                return await child
+                output = await child
             except ChildWorkflowError as error:
                 raise _as_asyncio_has_it(error) from error
             finally:
                 del self._under_way[workflow_id]
+                self._run.ledger.settle(share, output.usage, rows=len(output.scores))
+            return output
 
     def _wind_up(self) -> None:
         for child in self._under_way.values():
@@ -326,6 +354,21 @@ class WorkflowRuntime:
         if self._metric is None or metric != self._metric.path:
             raise ConfigurationError(f"a durable run scores with the metric it was started with, not with {metric!r}")
         return self._metric
+
+
+_PAID = (Generate, TraceRows, CallTool, RunCode, RunProgram)
+"""Requests that have an allowance, because calls are paid for in the activity."""
+
+
+def usage_in(answer: object) -> Usage:
+    """What an answer took, if it says so."""
+    usage = getattr(answer, "usage", None)
+    return usage if isinstance(usage, Usage) else Usage()
+
+
+def with_changes(value: T, **changes: object) -> T:
+    """A request or an answer with other values in some fields."""
+    return cast("T", cast("Any", value).model_copy(update=changes))
 
 
 def _as_asyncio_has_it(error: FailureError) -> BaseException:

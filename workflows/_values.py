@@ -4,10 +4,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dspex_core.budget import Budget, Limits
 from dspex_core.optimizers import Candidate, Fold
 from dspex_core.progress import Progress
 from dspex_core.references import CodeReference
-from dspex_core.requests import ProgramOutline
+from dspex_core.requests import Held, ProgramOutline
 from dspex_core.seam import LMConfig, StoredDataset
 from dspex_core.usage import Usage
 
@@ -24,10 +25,14 @@ class ControlStatus(_Value):
     Attributes:
         status: In a word.
         parked_reason: What it waits for.
+        budget: What it may take in all; None if nothing limits it.
+        spent: What it took so far, as far as that is known.
     """
 
     status: Standing = "running"
     parked_reason: str | None = None
+    budget: Limits | None = None
+    spent: Usage = Usage()
 
 
 class CompileInput(_Value):
@@ -47,6 +52,7 @@ class CompileInput(_Value):
         searchable: Whether this server knows our search attributes.
         activity_queue: Task queue of its activities; None is the workflow's own.
         folds: Folds that the training rows are split into; None scores on the validation set.
+        budget: What it may take.
     """
 
     optimizer: str
@@ -62,6 +68,7 @@ class CompileInput(_Value):
     searchable: bool = True
     activity_queue: str | None = None
     folds: int | None = None
+    budget: Budget | None = None
 
 
 class CompileOutput(_Value):
@@ -112,6 +119,7 @@ class EvaluationInput(_Value):
         done: Results of earlier legs of this evaluation; see `EvaluationOutput`.
         activity_queue: Task queue of its activities; None is the workflow's own.
         searchable: Whether the evaluation is a run of its own, on a server that knows our search attributes.
+        allowance: What its calls may take.
     """
 
     program: ProgramOutline
@@ -124,6 +132,7 @@ class EvaluationInput(_Value):
     activity_queue: str | None = None
     compiling: bool = False
     searchable: bool = False
+    allowance: Limits | None = None
 
 
 class EvaluationOutput(_Value):
@@ -135,7 +144,8 @@ class EvaluationOutput(_Value):
         failures: The first few of them.
         usage: What it took.
         rows: Digests of the artifacts that hold every row's result, in the order of the rows.
-        indices: The rows, where it was told to wind up before it had gone through all of them.
+        indices: The rows, where it ended before it had gone through all of them.
+        held: What held it up, if it did not end because it was told to.
     """
 
     scores: tuple[float, ...] = ()
@@ -144,6 +154,7 @@ class EvaluationOutput(_Value):
     usage: Usage = Usage()
     rows: tuple[str, ...] = ()
     indices: tuple[int, ...] | None = None
+    held: Held | None = None
 
 
 class EvaluationStatus(_Value):

@@ -71,6 +71,9 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
     priority: Annotated[int | None, typer.Option(min=1, max=5, help="1 goes first, 5 last; 3 if not given.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Who it is for: tenants share workers fairly.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from what an ended run of this id finished.")] = False,  # noqa: FBT002
+    budget_usd: Annotated[float | None, typer.Option(help="Most US dollars it may cost.")] = None,
+    budget_calls: Annotated[int | None, typer.Option(help="Most calls that providers may answer.")] = None,
+    on_limit: Annotated[str, typer.Option(help="park: wait for more; finish: end with the best.")] = "park",
     detach: Annotated[bool, typer.Option(help="Start the run and leave it going.")] = False,  # noqa: FBT002
     in_process: Annotated[bool, typer.Option(help="Run right here, without Temporal.")] = False,  # noqa: FBT002
     mlflow: MLflow = None,
@@ -83,6 +86,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
     from dspex.cli._dry_run import tell_plan  # noqa: PLC0415
     from dspex.cli._inputs import (  # noqa: PLC0415
         TaskOptions,
+        budget_of,
         optimizer_options,
         read_task,
         ready_lm,
@@ -120,6 +124,7 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
             as_json=as_json,
             mlflow=mlflow,
             folds=folds,
+            budget=budget_of(budget_usd, budget_calls, on_limit),
         )
         await compile_program(job)
 
@@ -333,6 +338,19 @@ def resume(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
     from dspex.cli._control import resume_run  # noqa: PLC0415
 
     run(resume_run(run_id, as_json=as_json))
+
+
+@runs_app.command(name="raise-budget")
+def raise_budget(
+    run_id: RunId,
+    usd: Annotated[float | None, typer.Option(help="Most US dollars it may cost in all.")] = None,
+    calls: Annotated[int | None, typer.Option(help="Most calls that providers may answer in all.")] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Let a run take more; one that is parked because its budget is used up goes on."""
+    from dspex.cli._control import raise_budget_of  # noqa: PLC0415
+
+    run(raise_budget_of(run_id, usd=usd, calls=calls, as_json=as_json))
 
 
 @runs_app.command()

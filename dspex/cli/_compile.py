@@ -14,11 +14,13 @@ from dspex.devserver import configured_server, dev_server, running_dev_server
 from dspex.tracking import log_to_mlflow
 from dspex.worker import WorkerProcess
 from dspex_core import events
+from dspex_core.budget import Budget
 from dspex_core.errors import DSPExError, RunFailedError, ServerSetupError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.optimizers import Fold, Optimizer
 from dspex_core.programs import ProgramFile, write_program
 from dspex_core.runtime import using
+from dspex_core.seam import spending
 from dspex_core.usage import Usage
 
 ENDED_WITH_A_RESULT = ("completed", "cancelled")
@@ -42,6 +44,7 @@ class CompileJob:
     as_json: bool
     mlflow: str | None = None
     folds: int | None = None
+    budget: Budget | None = None
 
 
 async def compile_program(job: CompileJob) -> None:
@@ -75,6 +78,7 @@ async def compile_program(job: CompileJob) -> None:
             teacher_lm=job.teacher_lm,
             id=job.id,
             resume=job.resume,
+            budget=job.budget,
             **job.placement,
             folds=job.folds,
         )
@@ -180,7 +184,7 @@ async def _client(job: CompileJob, stack: AsyncExitStack) -> Client:
 async def _in_process(job: CompileJob) -> None:
     began = time.monotonic()
     run_id = job.id or f"{job.optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
-    with using(lm=job.lm), ProgressView() as view, events.subscribe(types=events.RUNS) as stream:
+    with using(lm=job.lm), spending(job.budget), ProgressView() as view, events.subscribe(types=events.RUNS) as stream:
         watching = asyncio.create_task(view.follow(stream))
         result = await job.optimizer.compile(
             job.task.program,
@@ -191,6 +195,8 @@ async def _in_process(job: CompileJob) -> None:
         )
         stream.close()
         await watching
+    if result.ended_early is not None:
+        say(f"ended early: {result.ended_early}")
     if job.output is not None:
         result.program.save(job.output)
     document = {

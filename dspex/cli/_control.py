@@ -2,6 +2,7 @@ from dspex.cli._compile import run_document
 from dspex.cli._shell import tell, tell_json
 from dspex.cli._worker import server_in_use
 from dspex.client import Client, Run
+from dspex_core.errors import ConfigurationError
 
 
 async def pause_run(run_id: str, *, as_json: bool) -> None:
@@ -15,6 +16,19 @@ async def resume_run(run_id: str, *, as_json: bool) -> None:
     """Let a run go on."""
     run = await _run(run_id)
     await run.resume()
+    await _tell(run, f"watch it with: dspex runs watch {run_id}", as_json=as_json)
+
+
+async def raise_budget_of(run_id: str, *, usd: float | None, calls: int | None, as_json: bool) -> None:
+    """Let a run take more.
+
+    Raises:
+        ConfigurationError: If nothing is given.
+    """
+    if usd is None and calls is None:
+        raise ConfigurationError("raise-budget: give --usd or --calls")
+    run = await _run(run_id)
+    await run.raise_budget(usd=usd, lm_calls=calls)
     await _tell(run, f"watch it with: dspex runs watch {run_id}", as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ValidationError
 
 from dspex.tasks import examples_of, field_name, signature_of_columns
+from dspex_core.budget import Budget
 from dspex_core.datasets import hold_out, read_rows, require_columns
 from dspex_core.errors import ConfigurationError, DatasetError, InputError, ProgramError, SignatureError
 from dspex_core.lm import LM, preset_of
@@ -194,6 +195,15 @@ def refuse_contradictions(
     if mlflow is not None and (in_process or detach):
         hint = "leave it out" if in_process else "show the run with `dspex runs watch ID --mlflow URI`"
         raise ConfigurationError(f"--mlflow shows a durable run while this command watches it: {hint}")
+
+
+def budget_of(usd: float | None, calls: int | None, on_limit: str) -> Budget | None:
+    """The budget that the options give; None if they give none.
+
+    Raises:
+        ConfigurationError: If one does not fit.
+    """
+    return None if usd is None and calls is None else Budget(usd=usd, lm_calls=calls, on_limit=on_limit)
 
 
 def trusted_packages(*paths: str | None) -> list[str]:

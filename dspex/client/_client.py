@@ -146,10 +146,10 @@ class Client:
             teacher: A program of the same structure to learn from.
             teacher_lm: The model the teacher runs on.
             **options: `id` (default: made up), `resume` (start again under the id of a run that ended; what it finished
-                is found in the cache), `chunk_rows` (rows an evaluation activity takes), `environment` (its work is
-                done by workers of that environment), `priority` (1 goes first, 5 last; 3 if not given), `tenant` (whom
-                it is for: tenants whose tasks wait on one queue get their turn alike),
-                `folds` (in place of a valset: see `Optimizer.compile`).
+                is found in the cache), `chunk_rows` (rows an evaluation activity takes), `budget` (a `Budget`: what the
+                run may take), `environment` (its work is done by workers of that environment), `priority` (1 goes
+                first, 5 last; 3 if not given), `tenant` (whom it is for: tenants whose tasks wait on one queue get
+                their turn alike), `folds` (in place of a valset: see `Optimizer.compile`).
 
         Raises:
             InputError: If something given cannot be used; nothing was started then.

@@ -28,6 +28,7 @@ from dspex.client._trouble import readable, trouble_below, trouble_of
 from dspex.client._words import end_at_once, say_to
 from dspex.devserver import Server, web_ui_link
 from dspex_core.artifacts import ArtifactStore, DatasetReader
+from dspex_core.budget import Limits
 from dspex_core.errors import RunError, RunFailedError
 from dspex_core.events import Event, RowsEvaluated, RunFinished
 from dspex_core.modules import Module, build_program
@@ -115,6 +116,25 @@ class Run:
     async def resume(self) -> None:
         """Let a run that is paused or parked go on. Raises as `pause` does."""
         await say_to(self, self._handle, "resume")
+
+    async def raise_budget(
+        self,
+        *,
+        usd: float | None = None,
+        lm_calls: int | None = None,
+        tokens: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Give the run another limit of these, in all, in place of the one it has; see `Budget`.
+
+        A run that is parked because a limit was reached goes on.
+
+        Raises:
+            RunConflictError: If the run has ended, or has taken as much already.
+            RunError: If no worker is there to take the word.
+        """
+        limits = Limits(usd=usd, lm_calls=lm_calls, tokens=tokens, seconds=seconds)
+        await say_to(self, self._handle, "raise_budget", limits)
 
     async def cancel(self, *, hard: bool = False) -> None:
         """End the run.
@@ -265,7 +285,7 @@ class Run:
             answer = await self._query(self._handle, workflows.ControlStatus, name="control")
         except RunError as error:
             return known.model_copy(update={"note": str(error)})
-        return known.model_copy(update=answer.model_dump())
+        return known.model_copy(update=_held(answer))
 
     async def _progress(self, known: RunStatus) -> tuple[dict[str, Any], Progress, str | None]:
         """What is known better now, the progress, and what holds up the evaluation under way."""
@@ -277,7 +297,7 @@ class Run:
         answer = await self._query(self._handle, workflows.CompileStatus)
         if known.status not in UNDER_WAY:
             return {}, answer.progress, None
-        found = answer.control.model_dump()
+        found = _held(answer.control)
         if not answer.evaluation_ids:
             return found, answer.progress, None
         return found, *await self._with_rows(answer.progress, answer.evaluation_ids)
@@ -346,6 +366,10 @@ def _seconds(description: WorkflowExecutionDescription) -> float:
 def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:
     candidates = tuple(candidate.evaluated() for candidate in output.candidates)
     return Progress(optimizer=optimizer, phase="finished", candidates=candidates, usage=output.usage, finished=True)
+
+
+def _held(control: "workflows.ControlStatus") -> dict[str, Any]:
+    return {"status": control.status, "parked_reason": control.parked_reason, "budget": control.budget}
 
 
 def _ended_early(output: "workflows.CompileOutput") -> str | None:

@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 
 from dspex._rooms import workflows
+from dspex_core.budget import Limits
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
 
@@ -41,6 +42,7 @@ class RunStatus(BaseModel):
         web_ui: Its page in Temporal's Web UI.
         failure: Why it failed.
         parked_reason: What a parked run waits for.
+        budget: What it may take in all.
         note: What keeps it from being known better, for instance that no worker is there.
     """
 
@@ -57,6 +59,7 @@ class RunStatus(BaseModel):
     web_ui: str | None = None
     failure: str | None = None
     parked_reason: str | None = None
+    budget: Limits | None = None
     note: str | None = None
 
 

@@ -5,7 +5,9 @@ from temporalio.common import Priority
 
 from dspex import settings
 from dspex._rooms import workflows
+from dspex.client._prices import require_prices
 from dspex_core.artifacts import ArtifactStore, store_dataset
+from dspex_core.budget import Budget
 from dspex_core.errors import ConfigurationError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
@@ -28,6 +30,7 @@ class CompileOptions:
     id: str | None = None
     resume: bool = False
     chunk_rows: int | None = None
+    budget: Budget | None = None
     environment: str | None = None
     priority: int | None = None
     tenant: str | None = None
@@ -68,6 +71,8 @@ class WantedCompile:
             self.optimizer.check(self.program, self.trainset, self.valset, self.teacher)
         else:
             raise ConfigurationError("a durable compile scores on a valset or in folds: give one of the two")
+        if self.options.budget is not None:
+            require_prices(self.options.budget, self.lm, self.teacher_lm, self.optimizer)
 
     @property
     def workflow_type(self) -> str:
@@ -96,6 +101,7 @@ class WantedCompile:
             chunk_rows=self.options.chunk_rows,
             searchable=searchable,
             folds=self.options.folds,
+            budget=self.options.budget,
             activity_queue=None if environment is None else settings.environment_queue(environment),
         )
 

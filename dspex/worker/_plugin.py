@@ -59,7 +59,9 @@ class DSPExPlugin(SimplePlugin):
         keyring = Keyring.parse(keys) if keys else None
         store = ArtifactStore(artifacts or settings.artifacts_url(), keyring=keyring)
         addresses = (*trust_api_base, *settings.trusted_api_bases())
-        shells = activities.Activities(store, trust=tuple(trust), trust_api_base=addresses)
+        shells = activities.Activities(
+            store, trust=tuple(trust), trust_api_base=addresses, outage_seconds=settings.park_after_seconds()
+        )
 
         traced = settings.tracing() if tracing is None else tracing
 

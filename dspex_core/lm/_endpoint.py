@@ -17,6 +17,7 @@ from dspex_core.errors import (
     LMMalformedResponseError,
     LMNotFoundError,
     LMProviderError,
+    LMQuotaError,
     LMRateLimitError,
     LMRequestError,
     LMTimeoutError,
@@ -41,6 +42,7 @@ _TRANSPORTS = ("httpx", "httpcore", "aiohttp")
 _REFUSED = {"ConnectError", "ClientConnectorError", "ClientConnectorDNSError"}
 """What the transports call it if no connection could be made."""
 _RETRIED = {408, 409}
+_QUOTA_SPENT = {"insufficient_quota", "billing_error"}
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -262,6 +264,8 @@ class Endpoint:
             usual = "" if self._preset.api == "anthropic" else " (it usually ends in /v1)"
             hint = f"check the model's name and the address {self.url}{usual}"
             return self.error(LMNotFoundError, f"{detail}; {hint}", status=status)
+        if code in _QUOTA_SPENT:
+            return self.error(LMQuotaError, f"{detail}; the account's quota is spent", status=status)
         kinds: dict[int, type[LMError]] = {429: LMRateLimitError}
         fallback = LMProviderError if known >= 500 or known in _RETRIED else LMRequestError  # noqa: PLR2004 - HTTP
         if known in (400, 413) and _TOO_LONG.search(f"{code} {detail}"):

@@ -29,7 +29,9 @@ from dspex_core.seam import (
     add_usage,
     current_caller,
     current_payer,
+    current_spending,
     is_compiling,
+    one_call,
 )
 from dspex_core.usage import Usage
 
@@ -189,15 +191,20 @@ class LM:
             yield _known(known, key)
             return
         others = self._fallbacks_now()
-        try:
-            begun = await self._in_time(self._begin(here, request, brief=bool(others)))
-        except LMError as error:
-            async with aclosing(self._fall_back_streaming(others, request, error)) as pieces:
-                async for piece in pieces:
-                    yield piece
-            return
-        async with begun.held:
+        async with AsyncExitStack() as counted:
+            book = counted.enter_context(one_call())
+            try:
+                begun = await self._in_time(self._begin(here, request, brief=bool(others)))
+            except LMError as error:
+                await counted.aclose()  # who takes over is counted alone
+                async with aclosing(self._fall_back_streaming(others, request, error)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            await counted.enter_async_context(begun.held)
             async for piece in begun.all_pieces():
+                if isinstance(piece, LMResponse):
+                    book(piece.usage)
                 if key and isinstance(piece, LMResponse):
                     answer = CachedAnswer(response=piece, paid_by=payer.name if payer else "")
                     await self._open_cache().put(key, answer)
@@ -309,7 +316,9 @@ class LM:
 
     async def _attempts(self, here: _OnLoop, request: LMRequest, *, brief: bool) -> LMResponse:
         turn = self._turn(request, patient=current_caller() is not None, brief=brief)
-        response = await in_turns(turn, lambda: self._attempt(here, request, turn))
+        with one_call() as book:
+            response = await in_turns(turn, lambda: self._attempt(here, request, turn))
+            book(response.usage)
         return response if turn.attempts == 1 else answered(response, retries=turn.attempts - 1)
 
     async def _attempt(self, here: _OnLoop, request: LMRequest, turn: Turn) -> LMResponse:
@@ -385,5 +394,8 @@ def _known(answer: CachedAnswer, key: str) -> LMResponse:
     """An answer that is known already: free, unless the work that asks is the one that paid for it."""
     payer = current_payer()
     if payer is not None and payer.books(key, paid_by=answer.paid_by):
+        counter = current_spending()
+        if counter is not None:
+            counter.add(answer.response.usage)
         return answer.response
     return answer.response.model_copy(update={"usage": Usage(cached_calls=1, models=answer.response.usage.models)})

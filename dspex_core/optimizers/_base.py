@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError
 
-from dspex_core.errors import ConfigurationError, DatasetError, DSPExError, UnknownNameError
+from dspex_core.errors import BudgetReachedError, ConfigurationError, DatasetError, DSPExError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
 from dspex_core.modules import as_program, as_rows
 from dspex_core.optimizers._folds import CrossValidation
@@ -161,9 +161,12 @@ class Optimizer(BaseModel):
         )
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
         end, found = current_early_end(), list[CompileResult[P]]()
-        with end.of_this_task(), compiling():
-            await search.evaluate(search.student.get_state(), "baseline")
-            found.append(await self._found(search, folds))
+        try:
+            with end.of_this_task(), compiling():
+                await search.evaluate(search.student.get_state(), "baseline")
+                found.append(await self._found(search, folds))
+        except BudgetReachedError as error:
+            end.reason = str(error)
         result = replace(found[0] if found else search.result(search.student.get_state()), ended_early=end.reason)
         search.runtime.emit(OptimizerFinished(score=result.score))
         return result

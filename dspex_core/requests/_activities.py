@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dspex_core.budget import Limits
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests._outline import ProgramOutline
@@ -30,11 +31,27 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Held(_Value):
+    """What holds up an activity until a person does something: the first of its failure's details.
+
+    Attributes:
+        kind: Tells it from other details.
+        reason: What it is, and what to do about it.
+        is_budget: Whether its allowance is used up.
+        spent: What the activity took.
+    """
+
+    kind: Literal["held"] = "held"
+    reason: str
+    is_budget: bool = False
+    spent: Usage = Usage()
+
+
 class EvaluateChunk(_Value):
     """Score a program on the rows from `start` up to, not including, `stop`; or on those of `rows`.
 
     The program is the activity's second argument: with large demos it is large, and the same for every chunk.
-    `compiling` says that it is part of a compile, here and below.
+    `compiling` says that it is part of a compile, and `allowance` what its calls may take, here and below.
     """
 
     metric: CodeReference
@@ -44,6 +61,7 @@ class EvaluateChunk(_Value):
     stop: int
     rows: tuple[int, ...] | None = None
     compiling: bool = False
+    allowance: Limits | None = None
 
     @property
     def indices(self) -> Sequence[int]:
@@ -60,6 +78,8 @@ class ChunkEvaluation(_Value):
         failures: The first few of them.
         usage: What it took.
         rows: Digest of the artifact with a `RowResult` for every row.
+        indices: The rows, where it ended before it had gone through all of them.
+        held: What held it up, if it did not end because it was told to.
     """
 
     scores: tuple[float, ...]
@@ -67,6 +87,8 @@ class ChunkEvaluation(_Value):
     failures: tuple[str, ...]
     usage: Usage
     rows: str
+    indices: tuple[int, ...] | None = None
+    held: Held | None = None
 
 
 class TraceRows(_Value):
@@ -83,6 +105,7 @@ class TraceRows(_Value):
     rollout: int = 0
     keep: Literal["accepted", "all"] = "accepted"
     compiling: bool = False
+    allowance: Limits | None = None
 
 
 class Suggest(_Value):
@@ -132,6 +155,7 @@ class Generate(_Value):
     request: LMRequest
     lm: LMConfig
     compiling: bool = False
+    allowance: Limits | None = None
 
 
 class CallTool(_Value):
@@ -140,6 +164,7 @@ class CallTool(_Value):
     tool: ToolSpec
     args: dict[str, Any]
     lm: LMConfig
+    allowance: Limits | None = None
 
 
 class RunCode(_Value):
@@ -156,6 +181,7 @@ class RunCode(_Value):
     tools: tuple[ToolSpec, ...]
     session: str | None
     lm: LMConfig
+    allowance: Limits | None = None
 
 
 class CodeAnswer(_Value):
@@ -188,6 +214,7 @@ class RunProgram(_Value):
     program: ProgramOutline
     lm: LMConfig
     inputs: dict[str, Any]
+    allowance: Limits | None = None
 
 
 class ProgramAnswer(_Value):

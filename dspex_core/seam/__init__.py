@@ -64,6 +64,7 @@ from dspex_core.seam._runtime import (
     percent,
 )
 from dspex_core.seam._score import Metric, MetricLike, Score, TraceStep
+from dspex_core.seam._spending import Spending, current_spending, one_call, spending
 from dspex_core.seam._suggest import Trial
 from dspex_core.seam._tools import CallableTool, ToolCall, ToolResult
 
@@ -101,6 +102,7 @@ __all__ = [
     "RowTrace",
     "Runtime",
     "Score",
+    "Spending",
     "StoredDataset",
     "TextPart",
     "ToldCall",
@@ -127,9 +129,11 @@ __all__ = [
     "current_rollout",
     "current_rollout_temperature",
     "current_runtime",
+    "current_spending",
     "is_compiling",
     "may_end_early",
     "metered",
+    "one_call",
     "paying",
     "percent",
     "plain",
@@ -141,5 +145,6 @@ __all__ = [
     "scoped_runtime",
     "set_default_adapter",
     "set_default_runtime",
+    "spending",
     "stepping_aside",
 ]

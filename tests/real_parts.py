@@ -84,6 +84,15 @@ class Platform:
         )
 
 
+async def until_parked(run):
+    """Where the run stands once it waits for a person."""
+    async with asyncio.timeout(60):
+        while (status := await run.status()).status != "parked":
+            assert status.status in ("queued", "running"), status
+            await asyncio.sleep(0.05)
+        return status
+
+
 @contextmanager
 def in_environment(variables):
     with pytest.MonkeyPatch.context() as patch:

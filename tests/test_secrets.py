@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
 
 from dspex import Client
+from dspex_core.errors import RunNotFoundError
 from dspex_core.testing import FakeProviderProcess, conformance_rows
 
 pytestmark = pytest.mark.slow
@@ -64,18 +66,21 @@ async def test_no_history_artifact_log_state_or_output_holds_the_key(platform, t
                 ) as ill,
                 FakeProviderProcess(api_key="another-key") as strict,
             ):
-                codes = await asyncio.gather(
+                *codes, reason = await asyncio.gather(
                     compiled("plain", platform.provider.base_url, "--id", "plain"),
                     compiled("with-faults", ill.base_url, "--id", "with-faults"),
                     compiled("rejected", strict.base_url, "--id", "rejected"),
                     compiled("quoted", quoting, "--id", "quoted"),
                     compiled("in-process", quoting, "--in-process"),
+                    cancelled_once_parked("rejected"),
                 )
                 assert ill.stats().faults
     finally:
         worker.terminate()
         worker.wait(60)
     assert codes == [0, 0, 1, 1, 1]
+    assert "the API key was rejected" in reason
+    assert key not in reason
 
     histories = await histories_of(RUNS)
     kept = {str(path): path.read_bytes() for path in files_in(tmp_path)}
@@ -88,6 +93,19 @@ async def test_no_history_artifact_log_state_or_output_holds_the_key(platform, t
     assert b"[key]" in kept[str(tmp_path / "quoted.said")], "the quoted key was met, and struck out"
     assert b"DEBUG" in kept[str(tmp_path / "worker.said")].upper()
     assert [name for name, content in searched.items() if key.encode() in content] == []
+
+
+async def cancelled_once_parked(run_id):
+    """Why it was parked."""
+    async with await Client.connect() as client, asyncio.timeout(100):
+        run = client.get_run(run_id)
+        while True:
+            with suppress(RunNotFoundError):
+                if (status := await run.status()).status == "parked":
+                    break
+            await asyncio.sleep(0.1)
+        await run.cancel(hard=True)
+        return status.parked_reason
 
 
 async def histories_of(run_ids):

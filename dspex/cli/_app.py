@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from dspex.cli._cache_app import cache_app
+from dspex.cli._options import AsJson
 from dspex.cli._shell import run
 
 app = typer.Typer(
@@ -18,10 +20,8 @@ runs_app = typer.Typer(
     help="Find, watch, control and export durable runs.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(runs_app, name="runs")
-cache_app = typer.Typer(help="Look after the cache of answers.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Model = Annotated[str, typer.Option("--lm", help="Provider and model, such as openai/gpt-4o-mini.")]
 ApiBase = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]
 Concurrency = Annotated[int | None, typer.Option(help="Most calls in flight at once.")]
@@ -375,41 +375,3 @@ def export(
     from dspex.cli._runs import export_program  # noqa: PLC0415
 
     run(export_program(run_id, output, as_json=as_json))
-
-
-@cache_app.command()
-def stats(as_json: AsJson = False) -> None:  # noqa: FBT002
-    """Show where the cache is and what it holds."""
-    from dspex.cli._cache import show_stats  # noqa: PLC0415
-
-    show_stats(as_json=as_json)
-
-
-@cache_app.command()
-def clear(as_json: AsJson = False) -> None:  # noqa: FBT002
-    """Forget all answers."""
-    from dspex.cli._cache import clear_cache  # noqa: PLC0415
-
-    clear_cache(as_json=as_json)
-
-
-@cache_app.command(name="export")
-def export_answers(
-    output: Annotated[str, typer.Option("--output-file", "-o", help="Where to write them, as JSON Lines.")],
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Write all answers to a file."""
-    from dspex.cli._cache import export_cache  # noqa: PLC0415
-
-    export_cache(output, as_json=as_json)
-
-
-@cache_app.command(name="import")
-def import_answers(
-    source: Annotated[str, typer.Argument(metavar="FILE", help="What `dspex cache export` wrote.")],
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Take in the answers of a file; those known already stay."""
-    from dspex.cli._cache import import_cache  # noqa: PLC0415
-
-    import_cache(source, as_json=as_json)

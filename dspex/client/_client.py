@@ -6,7 +6,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from temporalio.client import ScheduleHandle, WorkflowFailureError
+from temporalio.client import ScheduleHandle
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
@@ -14,15 +14,16 @@ from temporalio.service import RPCError
 from dspex import settings
 from dspex._rooms import workflows
 from dspex.client._evaluations import Evaluations
-from dspex.client._patience import patiently, rpc_error
-from dspex.client._run import Connection, Run, failure_of, optimizer_name
+from dspex.client._patience import rpc_error
+from dspex.client._run import Connection, Run, optimizer_name
 from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
 from dspex.client._status import UNDER_WAY, Status, searchable_status
+from dspex.client._waiting import result_unless_parked
 from dspex.client._wanted import CompileOptions, WantedCompile, config_of, program_of
 from dspex.devserver import Server, configured_server, connect_to, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
 from dspex_core.artifacts import store_dataset
-from dspex_core.errors import RunConflictError, RunFailedError, ServerUnavailableError
+from dspex_core.errors import RunConflictError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
 from dspex_core.modules import Module, as_program, as_rows
@@ -271,7 +272,7 @@ class Client:
 
         Raises:
             InputError: If something given cannot be used.
-            RunFailedError: If it failed.
+            RunFailedError: If it failed, or is parked; a run that is parked is kept, and can be resumed.
         """
         request = workflows.EvaluationInput(
             program=ProgramOutline.of(program_of(program)),
@@ -299,7 +300,7 @@ class Client:
 
         Raises:
             InputError: If something given cannot be used.
-            RunFailedError: If it failed.
+            RunFailedError: If it failed, or is parked; a run that is parked is kept, and can be resumed.
         """
         request = workflows.ProgramRunInput(
             program=ProgramOutline.of(program_of(program)),
@@ -385,12 +386,8 @@ class Client:
         return False
 
     async def _result(self, run_id: str, kind: type[Any]) -> Any:
-        try:
-            return await patiently(self._connection.temporal.get_workflow_handle(run_id, result_type=kind).result)
-        except WorkflowFailureError as error:
-            raise RunFailedError(f"run {run_id} {failure_of(error)}") from None
-        except RPCError as error:
-            raise rpc_error(error, run_id) from None
+        handle = self._connection.temporal.get_workflow_handle(run_id, result_type=kind)
+        return await result_unless_parked(handle, self.get_run(run_id).status, run_id)
 
 
 def _silent(line: str) -> None:

@@ -3,6 +3,7 @@ import uuid
 from contextlib import asynccontextmanager
 
 import pytest
+from real_parts import until_parked
 from temporalio.client import Client as TemporalClient
 from temporalio.worker import Worker
 
@@ -204,11 +205,13 @@ async def test_what_one_worker_may_not_import_another_does(platform, client):
         assert (await run.result()).score > 25
 
 
-async def test_code_of_a_package_that_the_worker_does_not_trust_fails_the_run_and_says_what_to_do(platform):
+async def test_code_of_a_package_that_the_worker_does_not_trust_parks_the_run_and_says_what_to_do(platform):
     async with client_with_own_worker(platform) as client:
         run = await compile_it(client, platform.lm(), LabeledFewShot(metric="shop_app:lenient"))
-        with pytest.raises(RunFailedError, match=r"does not trust the package 'shop_app'.*--trust shop_app"):
-            await run.result()
+        parked = await until_parked(run)
+        assert "does not trust the package 'shop_app'" in parked.parked_reason
+        assert "--trust shop_app" in parked.parked_reason
+        await run.cancel(hard=True)
 
 
 async def test_operators_find_runs_by_optimizer_phase_and_score_and_read_them_in_the_web_ui(platform, client):

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.errors import ConfigurationError
 
@@ -16,6 +16,7 @@ class SettingsChange(BaseModel):
     fault_rate: float = 0.0
     fault_kinds: str | tuple[str, ...] = ()
     capacity: int | None = None
+    api_key: str | None = Field(default=None, repr=False)
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     retry_after_seconds: float = 0.0

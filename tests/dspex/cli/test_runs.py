@@ -141,11 +141,27 @@ def test_lists_and_shows_runs_for_people(in_this_process, model, topics):
     assert "bootstrapped demos" in shown.out
 
 
-@pytest.mark.parametrize("options", [(), ("--in-process",)])
-async def test_a_rejected_key_fails_the_run_with_one_line_that_does_not_quote_it(dspex, topics, options, tmp_path):
+async def test_a_rejected_key_parks_the_run_with_a_reason_that_does_not_quote_it(dspex, topics):
     with FakeProviderProcess(api_key="another-key") as provider:
         lm = ("--lm", "openai/fake", "--api-base", provider.base_url)
-        done = await dspex(*TOPICS, *lm, *options)
+        command = await dspex.start(*TOPICS, *lm, "--id", "rejected-key")
+        said = await command.until_said("parked: ")
+        shown = await dspex("runs", "show", "rejected-key", "--json")
+        assert provider.stats().requests <= 64, "nobody tries a rejected key again"
+    assert "dspex runs resume" in said
+    assert shown.document["status"] == "parked"
+    for told in (said, shown.document["parked_reason"]):
+        assert "the API key was rejected: check OPENAI_API_KEY" in told
+    cancelled, done = await asyncio.gather(dspex("runs", "cancel", "rejected-key", "--hard"), command.end())
+    assert (cancelled.code, done.code) == (0, 1)
+    assert "Traceback" not in done.err
+    assert dspex.variables["OPENAI_API_KEY"] not in done.err + shown.out
+
+
+async def test_a_rejected_key_fails_a_run_in_process_with_one_line_that_does_not_quote_it(dspex, topics):
+    with FakeProviderProcess(api_key="another-key") as provider:
+        lm = ("--lm", "openai/fake", "--api-base", provider.base_url)
+        done = await dspex(*TOPICS, *lm, "--in-process")
         assert provider.stats().requests <= 64, "nobody tries a rejected key again"
     assert done.code == 1
     assert done.out == ""

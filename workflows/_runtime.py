@@ -301,7 +301,9 @@ class WorkflowRuntime:
                     held = held_in(error) if gated else None
                     self._run.ledger.settle(share, Usage() if held is None else held.spent)
                     if held is None:
-                        raise _as_asyncio_has_it(error) from error
+                        if is_cancelled_exception(error):
+                            raise asyncio.CancelledError from error
+                        raise
                 else:
                     taken = usage_in(found)
                     self._run.ledger.settle(share, taken)
@@ -331,7 +333,10 @@ class WorkflowRuntime:
                     self._tell_to_wind_up(child)
                 output = await child
             except ChildWorkflowError as error:
-                raise _as_asyncio_has_it(error) from error
+                # What decides knows no Temporal: to it, a cancellation is asyncio's.
+                if is_cancelled_exception(error):
+                    raise asyncio.CancelledError from error
+                raise
             finally:
                 del self._under_way[workflow_id]
                 self._run.ledger.settle(share, output.usage, rows=len(output.scores))
@@ -369,11 +374,6 @@ def usage_in(answer: object) -> Usage:
 def with_changes(value: T, **changes: object) -> T:
     """A request or an answer with other values in some fields."""
     return cast("T", cast("Any", value).model_copy(update=changes))
-
-
-def _as_asyncio_has_it(error: FailureError) -> BaseException:
-    """A failure; a cancellation is asyncio's to what decides, which knows no Temporal."""
-    return asyncio.CancelledError() if is_cancelled_exception(error) else error
 
 
 def _stored(dataset: Dataset) -> StoredDataset:

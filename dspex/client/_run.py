@@ -257,12 +257,12 @@ class Run:
         )
 
     async def _with_progress(self, known: RunStatus) -> RunStatus:
+        if known.status == "failed":
+            return known.model_copy(update={"failure": await self._failure()})
         if known.optimizer not in OPTIMIZERS:
             return await self._with_control(known)
         if known.status == "queued":
             return known.model_copy(update={"note": "no worker has taken it up yet"})
-        if known.status == "failed":
-            return known.model_copy(update={"failure": await self._failure()})
         try:
             found, progress, note = await self._progress(known)
         except RunError as error:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from dspex.cli._artifacts_app import artifacts_app
 from dspex.cli._cache_app import cache_app
 from dspex.cli._options import AsJson
 from dspex.cli._shell import run
@@ -21,6 +22,7 @@ runs_app = typer.Typer(
 )
 app.add_typer(runs_app, name="runs")
 app.add_typer(cache_app, name="cache")
+app.add_typer(artifacts_app, name="artifacts")
 
 Model = Annotated[str, typer.Option("--lm", help="Provider and model, such as openai/gpt-4o-mini.")]
 ApiBase = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible server.")]

@@ -64,11 +64,12 @@ def describe(stats: CacheStats) -> str:
     """A cache in one line."""
     if not stats.usable:
         return f"{stats.where}: cannot be used"
-    limit = "" if stats.limit_bytes is None else f" of at most {_size(stats.limit_bytes)}"
-    return f"{stats.where}: {stats.entries} answers, {_size(stats.size_bytes)}{limit}"
+    limit = "" if stats.limit_bytes is None else f" of at most {size_text(stats.limit_bytes)}"
+    return f"{stats.where}: {stats.entries} answers, {size_text(stats.size_bytes)}{limit}"
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """A number of bytes, for a person."""
     for unit in ("bytes", "KB", "MB"):
         if count < 1024:  # noqa: PLR2004 - bytes in a KB, and so on
             return f"{count:.0f} {unit}"

@@ -81,15 +81,16 @@ def still_encrypted(message: Message) -> EncryptionError | None:
     """Why a payload anywhere in a message is still encrypted; None if none is."""
     if _REASON.encode() not in message.SerializeToString():  # much faster than looking at each
         return None
-    return next((why_encrypted(payload) for payload in _payloads(message) if _REASON in payload.metadata), None)
+    return next((why_encrypted(payload) for payload in payloads_in(message) if _REASON in payload.metadata), None)
 
 
-def _payloads(message: Message) -> Iterator[Payload]:
+def payloads_in(message: Message) -> Iterator[Payload]:
+    """Every payload in a message, however deep, as it is."""
     if isinstance(message, Payload):
         yield message
         return
     for _, value in message.ListFields():
-        yield from (found for part in _parts(value) if isinstance(part, Message) for found in _payloads(part))
+        yield from (found for part in _parts(value) if isinstance(part, Message) for found in payloads_in(part))
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from dspex_core.artifacts._store import ArtifactStore
@@ -44,6 +44,16 @@ async def store_dataset(store: ArtifactStore, examples: Sequence[Example]) -> St
         blocks.append(_Block(digest=digest, start=start, stop=start + len(rows)))
     manifest = _Manifest(inputs=examples[0].input_names, blocks=tuple(blocks))
     return StoredDataset(digest=await store.put(manifest.model_dump_json().encode()), size=len(examples))
+
+
+def blocks_of(content: bytes) -> tuple[str, ...] | None:
+    """Digests of a data set's blocks, if this is the artifact that a data set goes by; else None."""
+    if not content.startswith(b'{"inputs":'):
+        return None
+    try:
+        return tuple(block.digest for block in _Manifest.model_validate_json(content).blocks)
+    except ValidationError:
+        return None
 
 
 class DatasetReader:

@@ -1,4 +1,8 @@
 import hashlib
+import re
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -8,6 +12,19 @@ from dspex_core.errors import ArtifactError, ArtifactMissingError, Configuration
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+
+_NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_CLOCK = b"dspex: what time is it?"
+
+
+@dataclass(frozen=True)
+class StoredArtifact:
+    """What a store tells of an artifact without reading it; `written` is by the store's own clock."""
+
+    digest: str
+    size_bytes: int
+    written: datetime
 
 
 class ArtifactStore:
@@ -39,7 +56,7 @@ class ArtifactStore:
         try:
             await self._store.put_async(_path(digest), self._keyring.seal(content) if self._keyring else content)
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
-            raise ArtifactError(f"cannot write to the artifact store {self._url}: {_reason(error)}") from None
+            raise self._unusable("write to", error) from None
         return digest
 
     async def get(self, digest: str) -> bytes:
@@ -57,7 +74,7 @@ class ArtifactStore:
                 f"artifact {digest} is not in {self._url}: do client and workers share one DSPEX_ARTIFACTS?"
             ) from None
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
-            raise ArtifactError(f"cannot read from the artifact store {self._url}: {_reason(error)}") from None
+            raise self._unusable("read from", error) from None
         if hashlib.sha256(content).hexdigest() == digest:
             return content
         if is_sealed(content):
@@ -67,6 +84,56 @@ class ArtifactStore:
                 f"artifact {digest} in {self._url} has been altered: delete it and start the run again"
             )
         return content
+
+    async def stored(self) -> AsyncGenerator[StoredArtifact]:
+        """All artifacts, in no order. What else lies in the store is passed over.
+
+        Raises:
+            ArtifactError: If the store cannot be read.
+        """
+        try:
+            async for found in self._store.list():  # pyright: ignore[reportUnknownMemberType] - an overload is untyped
+                for meta in found:
+                    if name := _NAME.fullmatch(meta["path"]):
+                        yield StoredArtifact(name[2], meta["size"], meta["last_modified"])
+        except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            raise self._unusable("read from", error) from None
+
+    async def now(self) -> datetime:
+        """The time by the clock that the times of artifacts are of; for that, something is written for a moment.
+
+        Raises:
+            ArtifactError: If the store cannot be used.
+        """
+        digest = await self.put(_CLOCK)
+        try:
+            now = (await self._store.head_async(_path(digest)))["last_modified"]
+            await self._store.delete_async(_path(digest))
+        except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            raise self._unusable("remove from", error) from None
+        return now
+
+    async def remove(self, digest: str, *, unless_since: datetime) -> bool:
+        """Remove an artifact, unless it was written, perhaps once more, at this time or later.
+
+        Returns:
+            Whether it was removed.
+
+        Raises:
+            ArtifactError: If the store does not let it be removed.
+        """
+        try:
+            if (await self._store.head_async(_path(digest)))["last_modified"] >= unless_since:
+                return False
+            await self._store.delete_async(_path(digest))
+        except FileNotFoundError:
+            return False
+        except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            raise self._unusable("remove from", error) from None
+        return True
+
+    def _unusable(self, doing: str, error: Exception) -> ArtifactError:
+        return ArtifactError(f"cannot {doing} the artifact store {self._url}: {_reason(error)}")
 
     def _opened(self, sealed: bytes) -> bytes:
         if self._keyring is None:

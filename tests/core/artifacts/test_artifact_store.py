@@ -1,9 +1,10 @@
 import hashlib
+from datetime import timedelta
 
 import pytest
 
 from dspex_core.artifacts import ArtifactStore
-from dspex_core.errors import ArtifactError, ConfigurationError
+from dspex_core.errors import ArtifactError, ArtifactMissingError, ConfigurationError
 
 
 @pytest.fixture
@@ -61,3 +62,30 @@ async def test_a_store_that_cannot_be_written_to_says_so(store, folder):
     (folder / digest[:2]).write_text("a file where a folder must be")
     with pytest.raises(ArtifactError, match="cannot write to the artifact store"):
         await store.put(b"content")
+
+
+async def test_artifacts_are_listed_without_what_else_lies_there(store, folder):
+    digests = {await store.put(content) for content in (b"one", b"three")}
+    (folder / "notes.txt").write_text("not an artifact")
+    (folder / "00").mkdir()
+    (folder / "00" / ("1" * 64)).write_text("misplaced")
+    found = [artifact async for artifact in store.stored()]
+    assert {artifact.digest for artifact in found} == digests
+    assert sorted(artifact.size_bytes for artifact in found) == [3, 5]
+
+
+async def test_asking_the_stores_clock_leaves_nothing_behind(store, folder):
+    now = await store.now()
+    assert await store.now() >= now
+    assert [artifact async for artifact in store.stored()] == []
+
+
+async def test_an_artifact_written_anew_since_it_was_listed_is_not_removed(store, folder):
+    digest = await store.put(b"content")
+    now = await store.now()
+    assert not await store.remove(digest, unless_since=now - timedelta(hours=1))
+    assert await store.get(digest) == b"content"
+    assert await store.remove(digest, unless_since=now + timedelta(hours=1))
+    assert not await store.remove(digest, unless_since=now + timedelta(hours=1))
+    with pytest.raises(ArtifactMissingError):
+        await store.get(digest)

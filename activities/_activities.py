@@ -51,6 +51,7 @@ from dspex_core.retrieval import Retrievers
 from dspex_core.runtime import InProcessRuntime
 from dspex_core.seam import (
     CodeCell,
+    Decision,
     FineTuningJob,
     LMConfig,
     LMResponse,
@@ -61,6 +62,7 @@ from dspex_core.seam import (
     TraceResult,
     compiling,
     metered,
+    scoped_approver,
     scoped_runtime,
 )
 from dspex_core.tools import Tool
@@ -72,6 +74,9 @@ from ._winding import Winding
 T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 1.5
+
+NOT_ASKED = "call it by its name, so that a person can be asked"
+"""Why code may not call a tool that needs approval: the workflow has not seen that it would."""
 
 _ROW_RESULTS = TypeAdapter(list[RowResult])
 
@@ -221,7 +226,7 @@ class Activities:
             tool = Tool.from_spec(request.tool).imported(trust=self._trust)
             with metered() as meter:
                 result = await self._runtime(request.lm).call_tool(
-                    ToolCall(tool=tool, args=request.args, idempotency_key=key)
+                    ToolCall(tool=tool, args=request.args, idempotency_key=key, approved=request.approved)
                 )
             return result.model_copy(update={"usage": meter.usage})
 
@@ -237,7 +242,8 @@ class Activities:
             tools = tuple(Tool.from_spec(tool).imported(trust=self._trust) for tool in request.tools)
             before = None if request.session is None else await self._store.get(request.session)
             cell = CodeCell(code=request.code, tools=tools, session=before, idempotency_key=key)
-            with metered() as meter:
+            decision = Decision(approved=request.approved, reason=NOT_ASKED)
+            with metered() as meter, scoped_approver(lambda _: decision):
                 result = await self._runtime(request.lm).run_code(cell)
             after = None if result.session is None else await self._store.put(result.session)
             return CodeAnswer(text=result.text, failed=result.failed, session=after, usage=meter.usage)

@@ -11,6 +11,7 @@ DSPExError
 │   ├── ConfigurationError    a setting, an API key or an LM is missing or contradicts another
 │   │   └── EncryptionError     keys for encryption are malformed, or something was encrypted with another key
 │   ├── ToolError             a function cannot be a tool, or a tool was called with arguments that do not fit
+│   │   └── ApprovalRequiredError  a tool needs a person's approval, and there is nobody to ask
 │   ├── ServerUnavailableError  no Temporal server answers at the address given
 │   └── RunConflictError      a run of that id exists and cannot be used like this
 ├── LMError                   a model call failed; says which provider, model, status and whether a retry may help
@@ -115,6 +116,10 @@ class EncryptionError(ConfigurationError):
 
 class ToolError(InputError):
     """A function cannot be a tool, or a tool was called with arguments that do not fit; says how to call it."""
+
+
+class ApprovalRequiredError(ToolError):
+    """A model called a tool that needs a person's approval, and there is nobody to ask; it was not called."""
 
 
 class ServerUnavailableError(InputError):

@@ -8,6 +8,7 @@ from ._program_run import PROGRAM_RUN, ProgramRun
 from ._runtime import WorkflowRuntime
 from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, SEARCH_ATTRIBUTES, STATUS
 from ._values import (
+    AwaitedApproval,
     CompileInput,
     CompileOutput,
     CompileStatus,
@@ -16,6 +17,7 @@ from ._values import (
     EvaluationOutput,
     EvaluationStatus,
     ProgramRunInput,
+    Verdict,
 )
 
 WORKFLOWS: list[type] = [*COMPILE_WORKFLOWS.values(), Evaluation, ProgramRun]
@@ -35,6 +37,7 @@ __all__ = [
     "SEARCH_ATTRIBUTES",
     "STATUS",
     "WORKFLOWS",
+    "AwaitedApproval",
     "CompileInput",
     "CompileOutput",
     "CompileRun",
@@ -46,6 +49,7 @@ __all__ = [
     "EvaluationStatus",
     "ProgramRun",
     "ProgramRunInput",
+    "Verdict",
     "WorkflowRuntime",
     "evaluation_id",
     "plan_chunks",

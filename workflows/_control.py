@@ -13,7 +13,7 @@ from dspex_core.usage import Usage
 
 from ._ledger import Ledger
 from ._search_attributes import STATUS
-from ._values import ControlStatus, Standing
+from ._values import AwaitedApproval, ControlStatus, Standing
 
 
 class Gate:
@@ -142,11 +142,25 @@ class Controlled:
     def control(self) -> ControlStatus:
         """Whether the run is held up, and why."""
         return ControlStatus(
-            status=self.gate.standing,
-            parked_reason=self.gate.parked_reason,
+            status=self.standing,
+            parked_reason=self.gate.parked_reason or self.waits_for(),
             budget=self.ledger.limits,
             spent=self.ledger.usage,
+            approvals=self.approvals_awaited(),
         )
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it is held up, in a word: by its gate, or because it waits for a person."""
+        return "parked" if self.gate.is_open and self.waits_for() else self.gate.standing
+
+    def waits_for(self) -> str | None:
+        """What the run waits for though its gate is open; None if it goes on."""
+        return None
+
+    def approvals_awaited(self) -> tuple[AwaitedApproval, ...]:
+        """Calls of tools that wait for a person."""
+        return ()
 
     def hold_up(self, held: Held) -> None:
         """What follows from what holds up an activity: the run is parked, unless more of its budget can be lent."""
@@ -175,7 +189,7 @@ class Controlled:
         del event
         self.show()
         if self._searchable:
-            workflow.upsert_search_attributes([STATUS.value_set(self.gate.standing)])  # pyright: ignore[reportUnknownMemberType]
+            workflow.upsert_search_attributes([STATUS.value_set(self.standing)])  # pyright: ignore[reportUnknownMemberType]
 
 
 def taken(usage: Usage) -> str:

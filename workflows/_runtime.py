@@ -1,8 +1,8 @@
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import NoneType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -13,7 +13,7 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from dspex_core.errors import ConfigurationError, DatasetError, LMContextLengthError, LMRequestError
+from dspex_core.errors import ConfigurationError, LMContextLengthError, LMRequestError
 from dspex_core.events import Event
 from dspex_core.progress import RowTally
 from dspex_core.record import Example
@@ -34,7 +34,6 @@ from dspex_core.requests import (
     CodeAnswer,
     Generate,
     ProgramAnswer,
-    ProgramOutline,
     ReadRows,
     Rows,
     RunCode,
@@ -50,6 +49,7 @@ from dspex_core.seam import (
     CodeCell,
     CodeResult,
     Dataset,
+    Decision,
     Evaluation,
     FineTuningJob,
     FineTuningRequest,
@@ -60,7 +60,6 @@ from dspex_core.seam import (
     Passage,
     Program,
     RetrieveRequest,
-    StoredDataset,
     ToolCall,
     ToolResult,
     TraceRequest,
@@ -68,6 +67,7 @@ from dspex_core.seam import (
     Trial,
     add_usage,
     is_compiling,
+    rejected,
 )
 from dspex_core.usage import Usage
 
@@ -76,6 +76,7 @@ from ._evaluation import EVALUATION, evaluation_id
 from ._evaluation import Evaluation as EvaluationRun
 from ._gathered import Gathered
 from ._options import MOST_OUTSTANDING, ActivityOptions, activity_options, training_options
+from ._passing import outline_of, rows_named, stored, usage_in, with_changes
 from ._values import EvaluationInput, EvaluationOutput
 
 T = TypeVar("T")
@@ -93,6 +94,7 @@ class WorkflowRuntime:
         chunk_rows: Rows an evaluation activity takes; None leaves it to the planner.
         activity_queue: Task queue of activities; None is the workflow's own.
         on_event: Told of every event, in the workflow.
+        decision: Waits for a person's decision on a call that needs one, by the tool's name and its arguments.
     """
 
     def __init__(
@@ -104,12 +106,14 @@ class WorkflowRuntime:
         chunk_rows: int | None = None,
         activity_queue: str | None = None,
         on_event: Callable[[Event], None] | None = None,
+        decision: Callable[[str, dict[str, Any]], Awaitable[Decision]] | None = None,
     ) -> None:
         self._lm = lm
         self._metric = metric
         self._chunk_rows = chunk_rows
         self._activity_queue = activity_queue
         self._on_event = on_event
+        self._decision = decision
         self._run = run
         run.gate.on_closing(self._wind_up)
         self._evaluations = 0
@@ -144,19 +148,33 @@ class WorkflowRuntime:
         yield response
 
     async def call_tool(self, call: ToolCall) -> ToolResult:
-        """One call of a tool: an activity, whose worker imports the tool."""
-        request = CallTool(tool=call.tool.to_spec(), args=call.args, lm=self._lm)
+        """One call of a tool: an activity, whose worker imports the tool; where needed, after a person's approval."""
+        decision = None
+        if call.tool.needs_approval and self._decision is not None:
+            decision = await self._decision(call.tool.name, call.args)
+            if not decision.approved:
+                return rejected(call.tool.name, decision.reason)
+        request = CallTool(tool=call.tool.to_spec(), args=call.args, lm=self._lm, approved=decision is not None)
         result = await self._perform(CALL_TOOL, request, ToolResult, summary=call.tool.name)
         add_usage(result.usage)
         return result
 
     async def run_code(self, cell: CodeCell) -> CodeResult:
-        """One cell: an activity. A session is the digest of an artifact, so that any worker can go on with it."""
+        """One cell: an activity. A session is the digest of an artifact, so that any worker can go on with it.
+
+        A cell that names a tool which needs a person's approval waits for it as a whole, before any of it is run.
+        """
+        decision = None
+        if self._decision is not None and any(tool.needs_approval and tool.name in cell.code for tool in cell.tools):
+            decision = await self._decision("code", {"code": cell.code})
+            if not decision.approved:
+                return CodeResult(text=rejected("this code", decision.reason).text, failed=True, session=cell.session)
         request = RunCode(
             code=cell.code,
             tools=tuple(tool.to_spec() for tool in cell.tools),
             session=None if cell.session is None else cell.session.decode(),
             lm=self._lm,
+            approved=decision is not None,
         )
         summary = f"code: {' '.join(cell.code.split())[:60]}"
         answer = await self._perform(RUN_CODE, request, CodeAnswer, summary=summary)
@@ -184,7 +202,7 @@ class WorkflowRuntime:
         """Rows of a stored data set: an activity."""
         if not indices:
             return []
-        request = ReadRows(dataset=_stored(dataset), indices=tuple(indices))
+        request = ReadRows(dataset=stored(dataset), indices=tuple(indices))
         rows = await self._perform(READ_ROWS, request, Rows, summary=f"{len(indices)} rows")
         return rows.examples()
 
@@ -201,10 +219,10 @@ class WorkflowRuntime:
         self._evaluations += 1
         number = self._evaluations
         request = EvaluationInput(
-            program=_outline(program),
+            program=outline_of(program),
             metric=self._reference(metric),
             lm=lm or self._lm,
-            dataset=_stored(dataset),
+            dataset=stored(dataset),
             chunk_rows=self._chunk_rows,
             activity_queue=self._activity_queue,
             rows=None if rows is None else tuple(rows),
@@ -229,10 +247,10 @@ class WorkflowRuntime:
     async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Some rows run and recorded: an activity."""
         rows = TraceRows(
-            program=_outline(program),
+            program=outline_of(program),
             metric=None if request.metric is None else self._reference(request.metric),
             lm=request.lm or self._lm,
-            dataset=_stored(dataset),
+            dataset=stored(dataset),
             rows=request.rows,
             wanted=request.wanted,
             threshold=request.threshold,
@@ -241,7 +259,7 @@ class WorkflowRuntime:
             keep=request.keep,
             compiling=is_compiling(),
         )
-        return await self._perform(TRACE_ROWS, rows, TraceResult, summary=_named(request.rows))
+        return await self._perform(TRACE_ROWS, rows, TraceResult, summary=rows_named(request.rows))
 
     async def suggest(
         self, space: Mapping[str, int], history: Sequence[Trial], *, count: int, seed: int
@@ -253,7 +271,7 @@ class WorkflowRuntime:
 
     async def start_fine_tuning(self, program: Program, request: FineTuningRequest) -> FineTuningJob:
         """The job submitted, or found, or done by a trainer: an activity."""
-        start = StartFineTuning(program=_outline(program), request=request, lm=request.lm or self._lm)
+        start = StartFineTuning(program=outline_of(program), request=request, lm=request.lm or self._lm)
         summary = f"{len(request.steps)} examples for {start.lm.model}"
         options = activity_options() if request.trainer is None else training_options()
         return await self._perform(START_FINE_TUNING, start, FineTuningJob, summary=summary, options=options)
@@ -363,31 +381,3 @@ class WorkflowRuntime:
 
 _PAID = (Generate, TraceRows, CallTool, RunCode, RunProgram)
 """Requests that have an allowance, because calls are paid for in the activity."""
-
-
-def usage_in(answer: object) -> Usage:
-    """What an answer took, if it says so."""
-    usage = getattr(answer, "usage", None)
-    return usage if isinstance(usage, Usage) else Usage()
-
-
-def with_changes(value: T, **changes: object) -> T:
-    """A request or an answer with other values in some fields."""
-    return cast("T", cast("Any", value).model_copy(update=changes))
-
-
-def _stored(dataset: Dataset) -> StoredDataset:
-    if isinstance(dataset, StoredDataset):
-        return dataset
-    raise DatasetError("a durable run reads stored data sets; pass the rows to client.compile, which stores them")
-
-
-def _named(rows: Sequence[int]) -> str:
-    if len(rows) == 1:
-        return f"row {rows[0]}"
-    in_a_row = rows[-1] - rows[0] == len(rows) - 1
-    return f"rows {rows[0]} to {rows[-1]}" if in_a_row else f"{len(rows)} rows"
-
-
-def _outline(program: Program) -> ProgramOutline:
-    return cast("ProgramOutline", cast("Any", program))

@@ -19,6 +19,32 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class AwaitedApproval(_Value):
+    """A call of a tool that waits until a person approves or rejects it.
+
+    Attributes:
+        call_id: Names the call in its run, such as "send_mail-1".
+        tool: The tool's name.
+        args: The arguments that the model wrote.
+    """
+
+    call_id: str
+    tool: str
+    args: dict[str, Any]
+
+
+class Verdict(_Value):
+    """What the updates `approve` and `reject` take.
+
+    Attributes:
+        call_id: The call that is decided on.
+        reason: Why; the model reads it where the call is rejected.
+    """
+
+    call_id: str
+    reason: str = ""
+
+
 class ControlStatus(_Value):
     """Whether a run that has not ended is held up; the answer to every update, and to the query `control`.
 
@@ -27,12 +53,14 @@ class ControlStatus(_Value):
         parked_reason: What it waits for.
         budget: What it may take in all; None if nothing limits it.
         spent: What it took so far, as far as that is known.
+        approvals: Calls of tools that wait for a person's decision.
     """
 
     status: Standing = "running"
     parked_reason: str | None = None
     budget: Limits | None = None
     spent: Usage = Usage()
+    approvals: tuple[AwaitedApproval, ...] = ()
 
 
 class CompileInput(_Value):

@@ -6,7 +6,8 @@ import typer
 
 from dspex.cli._artifacts_app import artifacts_app
 from dspex.cli._cache_app import cache_app
-from dspex.cli._options import AsJson
+from dspex.cli._deciding import approve, reject
+from dspex.cli._options import AsJson, RunId
 from dspex.cli._shell import run
 
 app = typer.Typer(
@@ -286,9 +287,6 @@ def list_command(as_json: AsJson = False) -> None:  # noqa: FBT002
     run(list_runs(as_json=as_json))
 
 
-RunId = Annotated[str, typer.Argument(metavar="ID", help="The run's id.")]
-
-
 @runs_app.command()
 def show(
     run_id: RunId,
@@ -340,6 +338,10 @@ def resume(run_id: RunId, as_json: AsJson = False) -> None:  # noqa: FBT002
     from dspex.cli._control import resume_run  # noqa: PLC0415
 
     run(resume_run(run_id, as_json=as_json))
+
+
+runs_app.command()(approve)
+runs_app.command()(reject)
 
 
 @runs_app.command(name="raise-budget")

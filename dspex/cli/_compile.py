@@ -154,6 +154,7 @@ def run_document(status: RunStatus, *, program: str | None = None) -> dict[str, 
         "web_ui": status.web_ui,
         "program": program,
         "parked_reason": status.parked_reason,
+        "approvals": [call.model_dump() for call in status.approvals],
         "failure": status.failure,
         "note": status.note,
     }

@@ -32,6 +32,13 @@ async def raise_budget_of(run_id: str, *, usd: float | None, calls: int | None, 
     await _tell(run, f"watch it with: dspex runs watch {run_id}", as_json=as_json)
 
 
+async def decide_call(run_id: str, call_id: str, *, approved: bool, reason: str, as_json: bool) -> None:
+    """Approve or reject a call of a tool that waits for a person."""
+    run = await _run(run_id)
+    await (run.approve if approved else run.reject)(call_id, reason=reason)
+    await _tell(run, f"{call_id} is {'approved' if approved else 'rejected'}", as_json=as_json)
+
+
 async def cancel_run(run_id: str, *, hard: bool, as_json: bool) -> None:
     """End a run, with the best it has found so far, or at once."""
     run = await _run(run_id)

@@ -1,3 +1,4 @@
+import json
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import datetime
@@ -67,6 +68,8 @@ async def show_run(run_id: str, *, report: str | None = None, as_json: bool) -> 
     for name in (*shown, "parked_reason", "failure", "note"):
         if document[name] is not None:
             tell(f"{name.replace('_', ' '):<15} {document[name]}")
+    for call in status.approvals:
+        tell(f"{'to be approved':<15} {call.call_id}: {call.tool}({json.dumps(call.args, ensure_ascii=False)})")
     if status.progress is not None:
         for candidate in status.progress.candidates:
             tell(f"candidate {candidate.index:<5} {candidate.score:6.2f} %  {candidate.label}")

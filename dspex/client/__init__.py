@@ -1,9 +1,9 @@
 """Starting and finding durable runs."""
 
-from dspex.client._client import Client, RunSummary
+from dspex.client._client import Client
 from dspex.client._evaluations import Evaluations, ScoredRows
 from dspex.client._feed import RunFeed
 from dspex.client._run import Run
-from dspex.client._status import RunStatus, Status
+from dspex.client._status import RunStatus, RunSummary, Status
 
 __all__ = ["Client", "Evaluations", "Run", "RunFeed", "RunStatus", "RunSummary", "ScoredRows", "Status"]

@@ -1,7 +1,6 @@
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -13,12 +12,12 @@ from temporalio.service import RPCError
 
 from dspex import settings
 from dspex._rooms import workflows
+from dspex.client._connection import Connection
 from dspex.client._evaluations import Evaluations
 from dspex.client._patience import rpc_error
-from dspex.client._run import Connection, Run, optimizer_name
+from dspex.client._run import Run, optimizer_name
 from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
-from dspex.client._status import UNDER_WAY, Status, searchable_status
-from dspex.client._waiting import result_unless_parked
+from dspex.client._status import UNDER_WAY, RunSummary, searchable_status
 from dspex.client._wanted import CompileOptions, WantedCompile, config_of, program_of
 from dspex.devserver import Server, configured_server, connect_to, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
@@ -29,25 +28,10 @@ from dspex_core.metrics import metric_reference
 from dspex_core.modules import Module, as_program, as_rows
 from dspex_core.optimizers import Optimizer
 from dspex_core.record import Example, Prediction
-from dspex_core.requests import ProgramAnswer, ProgramOutline
+from dspex_core.requests import ProgramOutline
 from dspex_core.seam import Evaluation, MetricLike
 
 COMPILE_TYPES = tuple(sorted(found.__name__ for found in workflows.COMPILE_WORKFLOWS.values()))
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """A line of `Client.list_runs`; what the server's search attributes do not tell is None."""
-
-    id: str
-    status: Status
-    optimizer: str
-    phase: str | None
-    score: float | None
-    started: str
-    program: str | None = None
-    lm_calls: int | None = None
-    cost_usd: float | None = None
 
 
 class Client:
@@ -283,10 +267,7 @@ class Client:
         )
         run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"
         await self._start(workflows.EVALUATION, request, run_id, summary=f"{len(dataset)} rows", resume=False)
-        output = await self._result(run_id, workflows.EvaluationOutput)
-        return Evaluation(
-            scores=output.scores, failed_rows=output.failed_rows, failures=output.failures, usage=output.usage
-        )
+        return await self.get_run(run_id).evaluation()
 
     async def run_program(
         self,
@@ -296,11 +277,28 @@ class Client:
         lm: LM,
         id: str | None = None,  # noqa: A002
     ) -> Prediction:
-        """Run a program once, as a durable workflow.
+        """Run a program once, as a durable workflow, and wait for its answer.
+
+        Calls of tools that need approval wait for a person: `dspex runs approve`, or `approve` of `get_run(id)`.
 
         Raises:
             InputError: If something given cannot be used.
             RunFailedError: If it failed, or is parked; a run that is parked is kept, and can be resumed.
+        """
+        return await (await self.start_program(program, inputs=inputs, lm=lm, id=id)).prediction()
+
+    async def start_program(
+        self,
+        program: Module | str,
+        *,
+        inputs: Mapping[str, Any],
+        lm: LM,
+        id: str | None = None,  # noqa: A002
+    ) -> Run:
+        """Start a durable run of a program, and do not wait: `await run.prediction()` gives its answer, also later.
+
+        Raises:
+            InputError: If something given cannot be used.
         """
         request = workflows.ProgramRunInput(
             program=ProgramOutline.of(program_of(program)),
@@ -309,9 +307,8 @@ class Client:
             searchable=await self._register(),
         )
         run_id = id or f"program-{uuid.uuid4().hex[:8]}"
-        await self._start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model, resume=False)
-        answer = await self._result(run_id, ProgramAnswer)
-        return Prediction(answer.outputs, usage=answer.usage)
+        attached = await self._start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model, resume=False)
+        return Run(self._connection, run_id, attached=attached)
 
     async def has_worker(self) -> bool:
         """Whether a worker polls the task queue; one that was killed counts for a few minutes more."""
@@ -384,10 +381,6 @@ class Client:
         except RPCError as error:
             raise rpc_error(error, run_id) from None
         return False
-
-    async def _result(self, run_id: str, kind: type[Any]) -> Any:
-        handle = self._connection.temporal.get_workflow_handle(run_id, result_type=kind)
-        return await result_unless_parked(handle, self.get_run(run_id).status, run_id)
 
 
 def _silent(line: str) -> None:

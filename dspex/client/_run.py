@@ -1,14 +1,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from temporalio.client import (
-    Client as TemporalClient,
-)
 from temporalio.client import (
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
@@ -16,18 +12,19 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
 )
-from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 from temporalio.service import RPCError
 
 from dspex._rooms import workflows
+from dspex.client._answers import Answers
+from dspex.client._connection import Connection
 from dspex.client._log import RunLog, moment_of
 from dspex.client._looks import beside
 from dspex.client._patience import patiently, rpc_error
 from dspex.client._status import UNDER_WAY, RunStatus, searchable_status
-from dspex.client._trouble import readable, trouble_below, trouble_of
+from dspex.client._trouble import failure_of, trouble_below, trouble_of
 from dspex.client._words import end_at_once, say_to
-from dspex.devserver import Server, web_ui_link
-from dspex_core.artifacts import ArtifactStore, DatasetReader
+from dspex.devserver import web_ui_link
+from dspex_core.artifacts import DatasetReader
 from dspex_core.budget import Limits
 from dspex_core.errors import RunError, RunFailedError
 from dspex_core.events import Event, RowsEvaluated, RunFinished
@@ -44,17 +41,8 @@ UNTOUCHED_EVENTS = 2
 """Events in the history of a run that no worker has seen yet: it was started, and a task was scheduled."""
 
 
-@dataclass(frozen=True)
-class Connection:
-    """A Temporal client, the server it talks to, and where data sets are kept."""
-
-    temporal: TemporalClient
-    server: Server
-    store: ArtifactStore
-
-
-class Run:
-    """A durable compile: watch it, wait for it, read its result; it goes on whether anyone does or not.
+class Run(Answers):
+    """A durable run: watch it, wait for it, read its result; it goes on whether anyone does or not.
 
         run = client.get_run("triage-1")
         result = await run.result()
@@ -74,11 +62,9 @@ class Run:
         trust: Collection[str] = (),
         attached: bool = False,
     ) -> None:
-        self.id = run_id
+        super().__init__(connection, run_id)
         self.web_ui = web_ui_link(connection.server, run_id)
         self.attached = attached
-        self._handle: WorkflowHandle[Any, Any] = connection.temporal.get_workflow_handle(run_id)
-        self._connection = connection
         self._program = program
         self._trust = trust
 
@@ -343,21 +329,6 @@ def optimizer_name(workflow_type: str) -> str:
     return next((name for name, found in OPTIMIZERS.items() if found.__name__ == workflow_type), workflow_type)
 
 
-def failure_of(error: BaseException) -> str:
-    """What a workflow failed of: the innermost cause that says something."""
-    kind, said = "failed", str(error)
-    cause: BaseException | None = error.__cause__
-    while cause is not None:
-        if isinstance(cause, ApplicationError):
-            said = readable(cause.message)
-            if cause.type:
-                said = f"{cause.type}: {said}"
-        elif isinstance(cause, (CancelledError, TerminatedError)):
-            kind, said = "was cancelled", ""
-        cause = cause.__cause__
-    return f"{kind}: {said}" if said else kind
-
-
 def _seconds(description: WorkflowExecutionDescription) -> float:
     end = description.close_time or datetime.now(UTC)
     return round((end - description.start_time).total_seconds(), 3)
@@ -369,7 +340,12 @@ def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:
 
 
 def _held(control: "workflows.ControlStatus") -> dict[str, Any]:
-    return {"status": control.status, "parked_reason": control.parked_reason, "budget": control.budget}
+    return {
+        "status": control.status,
+        "parked_reason": control.parked_reason,
+        "budget": control.budget,
+        "approvals": control.approvals,
+    }
 
 
 def _ended_early(output: "workflows.CompileOutput") -> str | None:

@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -43,6 +44,7 @@ class RunStatus(BaseModel):
         failure: Why it failed.
         parked_reason: What a parked run waits for.
         budget: What it may take in all.
+        approvals: Calls of tools that wait for a person; see `Run.approve`.
         note: What keeps it from being known better, for instance that no worker is there.
     """
 
@@ -60,7 +62,23 @@ class RunStatus(BaseModel):
     failure: str | None = None
     parked_reason: str | None = None
     budget: Limits | None = None
+    approvals: "tuple[workflows.AwaitedApproval, ...]" = ()
     note: str | None = None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A line of `Client.list_runs`; what the server's search attributes do not tell is None."""
+
+    id: str
+    status: Status
+    optimizer: str
+    phase: str | None
+    score: float | None
+    started: str
+    program: str | None = None
+    lm_calls: int | None = None
+    cost_usd: float | None = None
 
 
 def searchable_status(execution: WorkflowExecution) -> Status:

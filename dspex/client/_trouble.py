@@ -4,7 +4,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecutionDescription
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, CancelledError, FailureError, TerminatedError
 from temporalio.service import RPCError
 
 EVENTS_LOOKED_AT = 10
@@ -65,3 +65,18 @@ def readable(text: str) -> str:
     if text == _ENCRYPTED:
         return "the reason is encrypted, with a key that DSPEX_ENCRYPTION_KEY does not have here"
     return text
+
+
+def failure_of(error: BaseException) -> str:
+    """What a workflow failed of: the innermost cause that says something."""
+    kind, said = "failed", str(error)
+    cause: BaseException | None = error.__cause__
+    while cause is not None:
+        if isinstance(cause, ApplicationError):
+            said = readable(cause.message)
+            if cause.type:
+                said = f"{cause.type}: {said}"
+        elif isinstance(cause, (CancelledError, TerminatedError)):
+            kind, said = "was cancelled", ""
+        cause = cause.__cause__
+    return f"{kind}: {said}" if said else kind

@@ -7,8 +7,8 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from dspex.client._patience import patiently, rpc_error
-from dspex.client._run import failure_of
 from dspex.client._status import RunStatus
+from dspex.client._trouble import failure_of
 from dspex_core.errors import DSPExError, RunFailedError
 
 LOOK_SECONDS = 1.0
@@ -55,5 +55,6 @@ async def _parked_reason(look: Callable[[], Awaitable[RunStatus]]) -> str:
         # A look that finds nobody to ask is none: who waits for the end learns what is wrong.
         with suppress(DSPExError, RPCError):
             status = await look()
-            if status.status == "parked" and status.parked_reason is not None:
+            # Who asks a model to ask a person waits for that person, too.
+            if status.status == "parked" and status.parked_reason is not None and not status.approvals:
                 return status.parked_reason

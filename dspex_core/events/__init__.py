@@ -29,6 +29,8 @@ from dspex_core.events._lm import (
     StructuredOutputRefused,
 )
 from dspex_core.events._runs import (
+    ApprovalDecided,
+    ApprovalRequested,
     CandidateEvaluated,
     CandidateProposed,
     OptimizationStep,
@@ -50,6 +52,8 @@ __all__ = [
     "CALLS",
     "RUNS",
     "AdapterFellBack",
+    "ApprovalDecided",
+    "ApprovalRequested",
     "BreakerChanged",
     "CandidateEvaluated",
     "CandidateProposed",

@@ -134,6 +134,38 @@ class RunResumed(EventModel):
     type: Literal["run_resumed"] = "run_resumed"
 
 
+class ApprovalRequested(EventModel):
+    """A model called a tool that needs a person's approval; the call waits until it is approved or rejected.
+
+    Attributes:
+        call_id: Names the call in the run.
+        tool: The tool's name.
+        args: The arguments that the model wrote.
+    """
+
+    type: Literal["approval_requested"] = "approval_requested"
+    call_id: str
+    tool: str
+    args: dict[str, Any]
+
+
+class ApprovalDecided(EventModel):
+    """A person approved or rejected a call.
+
+    Attributes:
+        call_id: The call.
+        tool: The tool's name.
+        approved: Whether it may be made.
+        reason: What the person said.
+    """
+
+    type: Literal["approval_decided"] = "approval_decided"
+    call_id: str
+    tool: str
+    approved: bool
+    reason: str = ""
+
+
 class RunHeldUp(EventModel):
     """Something keeps a durable run from going on; it is tried again until it works.
 

@@ -21,6 +21,8 @@ from dspex_core.events._lm import (
     StructuredOutputRefused,
 )
 from dspex_core.events._runs import (
+    ApprovalDecided,
+    ApprovalRequested,
     CandidateEvaluated,
     CandidateProposed,
     OptimizationStep,
@@ -57,6 +59,8 @@ Event = Annotated[
     | RunPaused
     | RunParked
     | RunResumed
+    | ApprovalRequested
+    | ApprovalDecided
     | AdapterFellBack
     | StructuredOutputRefused
     | ParametersRefused

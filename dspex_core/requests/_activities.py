@@ -159,12 +159,13 @@ class Generate(_Value):
 
 
 class CallTool(_Value):
-    """Call a tool; `lm` is in force if it asks a model."""
+    """Call a tool; `lm` is in force if it asks a model, and `approved` says that a person approved the call."""
 
     tool: ToolSpec
     args: dict[str, Any]
     lm: LMConfig
     allowance: Limits | None = None
+    approved: bool = False
 
 
 class RunCode(_Value):
@@ -175,6 +176,7 @@ class RunCode(_Value):
         tools: What it may call.
         session: Digest of the artifact with what the cell before it left; None for the first one.
         lm: The model in force.
+        approved: Whether a person approved that tools are called which need it.
     """
 
     code: str
@@ -182,6 +184,7 @@ class RunCode(_Value):
     session: str | None
     lm: LMConfig
     allowance: Limits | None = None
+    approved: bool = False
 
 
 class CodeAnswer(_Value):

@@ -14,6 +14,7 @@ from dspex_core.progress import RowTally
 from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference
 from dspex_core.retrieval import Retrievers
+from dspex_core.runtime._approving import refusal_of
 from dspex_core.runtime._searching import passages_found
 from dspex_core.runtime._telling import end_lm_call, lm_call, told_search, told_tool_call
 from dspex_core.runtime._trace import trace_row, trace_rows
@@ -148,7 +149,9 @@ class InProcessRuntime:
         return await passages_found(retriever, request.query, request.k)
 
     async def call_tool(self, call: ToolCall) -> ToolResult:
-        """Call a tool here."""
+        """Call a tool here, if no person rejects it."""
+        if (refusal := await refusal_of(call)) is not None:
+            return refusal
         with scoped_runtime(self):
             work = call.tool.invoke(call.args, idempotency_key=call.idempotency_key)
             return await (told_tool_call(call, work) if events.watched() else work)

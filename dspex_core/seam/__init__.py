@@ -10,6 +10,7 @@ from dspex_core.seam._context import (
     calling,
     compiling,
     current_adapter,
+    current_approver,
     current_caller,
     current_payer,
     current_rollout,
@@ -22,8 +23,10 @@ from dspex_core.seam._context import (
     recorded_trace,
     rolled_out,
     scoped_adapter,
+    scoped_approver,
     scoped_runtime,
     set_default_adapter,
+    set_default_approver,
     set_default_runtime,
 )
 from dspex_core.seam._ending import EarlyEnd, current_early_end, may_end_early
@@ -66,7 +69,7 @@ from dspex_core.seam._runtime import (
 from dspex_core.seam._score import Metric, MetricLike, Score, TraceStep
 from dspex_core.seam._spending import Spending, current_spending, one_call, spending
 from dspex_core.seam._suggest import Trial
-from dspex_core.seam._tools import CallableTool, ToolCall, ToolResult
+from dspex_core.seam._tools import Approve, CallableTool, Decision, ToolCall, ToolResult, rejected
 
 __all__ = [
     "ENDED_WITHOUT_A_MODEL",
@@ -74,11 +77,13 @@ __all__ = [
     "TRAIN_KWARGS",
     "AdapterConfig",
     "AdapterName",
+    "Approve",
     "CallableTool",
     "CodeCell",
     "CodeResult",
     "ConfiguredLM",
     "Dataset",
+    "Decision",
     "EarlyEnd",
     "Evaluation",
     "FineTuningJob",
@@ -123,6 +128,7 @@ __all__ = [
     "compiling",
     "configuration_of",
     "current_adapter",
+    "current_approver",
     "current_caller",
     "current_early_end",
     "current_payer",
@@ -140,10 +146,13 @@ __all__ = [
     "query_of",
     "record_step",
     "recorded_trace",
+    "rejected",
     "rolled_out",
     "scoped_adapter",
+    "scoped_approver",
     "scoped_runtime",
     "set_default_adapter",
+    "set_default_approver",
     "set_default_runtime",
     "spending",
     "stepping_aside",

@@ -7,12 +7,15 @@ from dspex_core.errors import ConfigurationError
 from dspex_core.seam._adapter import AdapterConfig
 from dspex_core.seam._runtime import Runtime
 from dspex_core.seam._score import TraceStep
+from dspex_core.seam._tools import Approve
 from dspex_core.usage import Usage
 
 _scoped: ContextVar[Runtime | None] = ContextVar("dspex_runtime", default=None)
 _default: list[Runtime] = []
 _adapter: ContextVar[AdapterConfig | None] = ContextVar("dspex_adapter", default=None)
 _default_adapter: list[AdapterConfig] = []
+_approver: ContextVar[Approve | None] = ContextVar("dspex_approver", default=None)
+_default_approver: list[Approve] = []
 _trace: ContextVar[list[TraceStep] | None] = ContextVar("dspex_trace", default=None)
 _rollout: ContextVar[int] = ContextVar("dspex_rollout", default=0)
 _rollout_temperature: ContextVar[float] = ContextVar("dspex_rollout_temperature", default=1.0)
@@ -180,6 +183,26 @@ def scoped_adapter(adapter: AdapterConfig) -> Generator[AdapterConfig]:
         yield adapter
     finally:
         _adapter.reset(token)
+
+
+def current_approver() -> Approve | None:
+    """Who is asked, in this process, about calls of tools that need approval; None if nobody is."""
+    return _approver.get() or (_default_approver[0] if _default_approver else None)
+
+
+def set_default_approver(approve: Approve | None) -> None:
+    """Let this be asked process-wide."""
+    _default_approver[:] = [approve] if approve else []
+
+
+@contextmanager
+def scoped_approver(approve: Approve) -> Generator[None]:
+    """Let this be asked in the block, and in the tasks started in it."""
+    token = _approver.set(approve)
+    try:
+        yield
+    finally:
+        _approver.reset(token)
 
 
 @contextmanager

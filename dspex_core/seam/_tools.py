@@ -1,3 +1,4 @@
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +38,11 @@ class CallableTool(Protocol):
         """JSON schema of its arguments, in their order."""
         ...
 
+    @property
+    def needs_approval(self) -> bool:
+        """Whether a person must approve each call that a model makes."""
+        ...
+
     def to_spec(self) -> Any:
         """How another process finds it, as a `dspex_core.tools.ToolSpec`.
 
@@ -58,8 +64,37 @@ class ToolCall:
         tool: The tool.
         args: Arguments by name, as a model wrote them.
         idempotency_key: The same in every try of this call, and in no other; None lets the runtime make one.
+        approved: Whether a person has approved it, where the tool needs that.
     """
 
     tool: CallableTool
     args: dict[str, Any]
     idempotency_key: str | None = None
+    approved: bool = False
+
+
+class Decision(BaseModel):
+    """What a person decided about a call.
+
+        async def approve(call):
+            return Decision(approved=False, reason="ask finance first")
+
+    Attributes:
+        approved: Whether it may be made.
+        reason: Why not, for the model; or why.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    approved: bool
+    reason: str = ""
+
+
+Approve = Callable[[ToolCall], bool | Decision | Awaitable[bool | Decision]]
+"""Asks a person whether a call may be made."""
+
+
+def rejected(name: str, reason: str) -> ToolResult:
+    """What a model reads of a call that a person rejected."""
+    why = f": {reason}" if reason else ""
+    return ToolResult(text=f"{name} was not carried out, because a person rejected it{why}", failed=True)

@@ -34,6 +34,7 @@ class ToolSpec(BaseModel):
         parameters: JSON schema of its arguments.
         code: Where a process that may call it imports it from.
         timeout_seconds: Longest that a call may take; None sets no limit.
+        needs_approval: Whether a person must approve each call that a model makes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class ToolSpec(BaseModel):
     parameters: dict[str, Any]
     code: CodeReference
     timeout_seconds: float | None = None
+    needs_approval: bool = False
 
 
 class Tool:
@@ -65,6 +67,8 @@ class Tool:
         desc: What it does; by default the docstring up to its first section.
         args: JSON schemas of arguments by name, which win over those made from type hints and docstring.
         timeout_seconds: Longest that a call may take; None sets no limit.
+        needs_approval: Have each call that a model makes wait until a person approves it: in a durable run through
+            `dspex runs approve`, in one process by the function that `using(approve=…)` names.
 
     Raises:
         ToolError: If the function cannot be a tool.
@@ -78,6 +82,7 @@ class Tool:
         desc: str | None = None,
         args: Mapping[str, Any] | None = None,
         timeout_seconds: float | None = None,
+        needs_approval: bool = False,
     ) -> None:
         if not callable(function):
             raise ToolError(f"a tool is made of a function, not of {function!r}")
@@ -85,6 +90,7 @@ class Tool:
         summary, descriptions = read_docstring(_docstring_of(function))
         self.desc = summary if desc is None else desc
         self.timeout_seconds = _checked_timeout(self.name, timeout_seconds)
+        self.needs_approval = needs_approval
         arguments = Arguments(function, self.name, descriptions)
         self.parameters: dict[str, Any] = _with_overrides(self.name, arguments.schema, args or {})
         self._callee: _Callee | None = _Callee(function, arguments)
@@ -99,6 +105,7 @@ class Tool:
         desc: str,
         parameters: Mapping[str, Any],
         timeout_seconds: float | None = None,
+        needs_approval: bool = False,
     ) -> Self:
         """A tool whose arguments a JSON schema describes, and the function itself checks.
 
@@ -108,10 +115,12 @@ class Tool:
             desc: What it does.
             parameters: JSON schema of an object. Only missing and unknown names are refused before the call.
             timeout_seconds: Longest that a call may take; None sets no limit.
+            needs_approval: Whether a person must approve each call that a model makes.
         """
         tool = cls.__new__(cls)
         tool.name, tool.desc = _checked_name(name), desc
         tool.timeout_seconds = _checked_timeout(name, timeout_seconds)
+        tool.needs_approval = needs_approval
         tool.parameters = {"properties": {}, **parameters}
         tool._callee, tool._reference = _Callee(function, None), None  # noqa: SLF001 - the same class
         return tool
@@ -121,7 +130,7 @@ class Tool:
         """The tool that a spec describes, without its function: it can be shown to models, and not be called here."""
         tool = cls.__new__(cls)
         tool.name, tool.desc, tool.parameters = spec.name, spec.desc, spec.parameters
-        tool.timeout_seconds = spec.timeout_seconds
+        tool.timeout_seconds, tool.needs_approval = spec.timeout_seconds, spec.needs_approval
         tool._callee, tool._reference = None, spec.code  # noqa: SLF001 - the same class
         return tool
 
@@ -142,6 +151,8 @@ class Tool:
         # What is sent on from here is the version that is here.
         code = self._reference if trust is not None else reference_to(self._reference.path, what="tool")
         tool = type(self).from_spec(self.to_spec().model_copy(update={"code": code}))
+        # Whoever writes a run's request cannot do away with what the tool's author asks for.
+        tool.needs_approval = self.needs_approval or source.needs_approval
         tool._callee = source._callee  # noqa: SLF001 - the same class
         return tool
 
@@ -157,6 +168,7 @@ class Tool:
             parameters=self.parameters,
             code=self._reference or self._found_reference(),
             timeout_seconds=self.timeout_seconds,
+            needs_approval=self.needs_approval,
         )
 
     async def __call__(self, /, **args: Any) -> Any:

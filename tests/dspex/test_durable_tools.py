@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from real_parts import until_parked
+from temporalio.client import WorkflowUpdateFailedError
 
 from dspex import Client
-from dspex_core import LM, ReAct, using
+from dspex_core import LM, CodeAct, ReAct, using
 from dspex_core.errors import ProgramError, RunFailedError
 from dspex_core.optimizers import BootstrapFewShot
 from dspex_core.record import Example
@@ -160,6 +162,46 @@ async def test_a_call_that_its_workers_death_cut_off_is_made_again_with_the_same
     keys = (tmp_path / "keys").read_text().split()
     assert len(keys) == 2
     assert keys[0] == keys[1] == prediction.trajectory["observation_0"]
+
+
+async def test_a_call_that_is_rejected_is_not_made_and_the_agent_reads_why(desk, desk_client, follow, tmp_path):
+    arguments = {"folder": str(tmp_path), "amount": 40}
+    lm = follow([desk.FINAL, desk.step("observation_0", "finish", {}), desk.step("", "pay", arguments)])
+    agent = ReAct(FIELDS, [desk.pay])
+    run = await desk_client.start_program(agent, inputs={"question": desk.QUESTION}, lm=lm)
+    assert [call.args for call in (await until_parked(run)).approvals] == [arguments]
+    # As Temporal's own command says it: the update's name and one JSON value.
+    handle = desk_client._connection.temporal.get_workflow_handle(run.id)
+    verdict = {"call_id": "pay-1", "reason": "ask finance first"}
+    for _ in range(2):
+        await handle.execute_update("reject", verdict)
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await handle.execute_update("approve", verdict)
+    assert "rejected already" in str(refused.value.cause)
+    prediction = await run.prediction()
+    assert not (tmp_path / "paid").exists()
+    said = "pay was not carried out, because a person rejected it: ask finance first"
+    assert prediction.trajectory["observation_0"] == said
+    assert prediction.answer == "117 million"
+
+
+async def test_code_that_names_a_tool_which_needs_approval_waits_as_a_whole(desk, desk_client, follow, tmp_path):
+    code = f"print(pay(folder={str(tmp_path)!r}, amount=7))"
+    lm = follow(
+        [
+            {"when": ["`[[ ## reasoning ## ]]`"], "answer": {"reasoning": "-", "answer": "done"}},
+            {"when": [desk.QUESTION], "answer": {"generated_code": code, "finished": "True"}},
+        ]
+    )
+    agent = CodeAct(FIELDS, [desk.pay])
+    run = await desk_client.start_program(agent, inputs={"question": desk.QUESTION}, lm=lm)
+    [call] = (await until_parked(run)).approvals
+    assert call.args == {"code": code}
+    assert not (tmp_path / "paid").exists()
+    await run.approve(call.call_id)
+    prediction = await run.prediction()
+    assert prediction.answer == "done"
+    assert (tmp_path / "paid").read_text() == "7\n"
 
 
 async def test_a_worker_that_may_not_import_a_tool_says_so(desk, client, follow):

@@ -55,6 +55,16 @@ def die_once(folder: str, idempotency_key: str) -> str:
     return idempotency_key
 
 
+def pay_out(folder: str, amount: int) -> str:
+    """Pay somebody."""
+    with (Path(folder) / "paid").open("a") as file:
+        file.write(f"{amount}\n")
+    return f"paid {amount}"
+
+
+pay = Tool(pay_out, name="pay", needs_approval=True)
+
+
 async def ask_model(text: str) -> str:
     """Ask a model for a topic."""
     return (await Predict("text -> topic")(text=text)).topic

@@ -1,0 +1,84 @@
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from temporalio.service import RPCError
+
+from dspex._rooms import workflows
+from dspex.client._connection import Connection
+from dspex.client._patience import patiently, rpc_error
+from dspex.client._status import RunStatus
+from dspex.client._waiting import result_unless_parked
+from dspex.client._words import say_to
+from dspex_core.errors import RunConflictError
+from dspex_core.record import Prediction
+from dspex_core.requests import ProgramAnswer
+from dspex_core.seam import Evaluation
+
+if TYPE_CHECKING:
+    from temporalio.client import WorkflowHandle
+
+
+class Answers(ABC):
+    """What a run that is no compile has: its answer, and a person's decisions on its calls of tools.
+
+    Args:
+        connection: How to reach the server.
+        run_id: The run.
+    """
+
+    def __init__(self, connection: Connection, run_id: str) -> None:
+        self.id = run_id
+        self._connection = connection
+        self._handle: WorkflowHandle[Any, Any] = connection.temporal.get_workflow_handle(run_id)
+
+    @abstractmethod
+    async def status(self) -> RunStatus:
+        """Where the run stands."""
+
+    async def approve(self, call_id: str, *, reason: str = "") -> None:
+        """Let a call of a tool that waits for a person be made. Said twice, this changes nothing.
+
+        Args:
+            call_id: The call, as `status()` names it in `approvals`.
+            reason: Why, for the run's events.
+
+        Raises:
+            RunConflictError: If no such call waits, it was rejected already, or the run has ended.
+            RunError: If no worker is there to take the word.
+        """
+        await say_to(self, self._handle, "approve", workflows.Verdict(call_id=call_id, reason=reason))
+
+    async def reject(self, call_id: str, *, reason: str = "") -> None:
+        """Let a call not be made: the model reads so, with the reason, and the run goes on.
+
+        Said twice, this changes nothing. Raises as `approve` does.
+        """
+        await say_to(self, self._handle, "reject", workflows.Verdict(call_id=call_id, reason=reason))
+
+    async def prediction(self) -> Prediction:
+        """Wait for the answer of a run of a program; also while calls of tools wait for a person.
+
+        Raises:
+            RunFailedError: If it failed, or is parked for another reason; then it is kept, and can be resumed.
+            RunConflictError: If it is no run of a program.
+        """
+        answer = await self._answer(workflows.PROGRAM_RUN, ProgramAnswer)
+        return Prediction(answer.outputs, usage=answer.usage)
+
+    async def evaluation(self) -> Evaluation:
+        """Wait for the answer of an evaluation that `Client.evaluate` started. Raises as `prediction` does."""
+        output = await self._answer(workflows.EVALUATION, workflows.EvaluationOutput)
+        return Evaluation(
+            scores=output.scores, failed_rows=output.failed_rows, failures=output.failures, usage=output.usage
+        )
+
+    async def _answer(self, kind: str, result: type[Any]) -> Any:
+        temporal = self._connection.temporal
+        try:
+            there = (await patiently(self._handle.describe)).workflow_type
+        except RPCError as error:
+            raise rpc_error(error, self.id) from None
+        if there != kind:
+            raise RunConflictError(f"run {self.id} is a {there}, which has no such answer")
+        handle = temporal.get_workflow_handle(self.id, result_type=result)
+        return await result_unless_parked(handle, self.status, self.id)

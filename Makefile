@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## a durable compile on real data, with its worker killed on the way
 	@$(BIN)/dspex demo
 
-test: $(READY) lint browser ## lint, types and all tests
+test: $(READY) lint browser servers ## lint, types and all tests
 	@$(BIN)/python -m pytest -m alone
 	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone"
 
@@ -34,6 +34,10 @@ browser: $(READY) # a Chromium for the tests of the dashboard: the system's, or 
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| $(BIN)/playwright install chromium >/dev/null \
 		|| echo "no browser to be had: the tests of the dashboard that need one will say so" >&2
+
+.PHONY: servers
+servers: $(READY) # Temporal's, built where there are none, so that no test waits minutes for them
+	@$(BIN)/python tests/build_servers.py
 
 test-postgres: $(READY) ## durable runs on PostgreSQL and the real Temporal server (part of `make test`)
 	@$(BIN)/python -m pytest tests/postgres

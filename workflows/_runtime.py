@@ -319,6 +319,7 @@ class WorkflowRuntime:
                     held = held_in(error) if gated else None
                     self._run.ledger.settle(share, Usage() if held is None else held.spent)
                     if held is None:
+                        # What decides knows no Temporal: to it, a cancellation is asyncio's.
                         if is_cancelled_exception(error):
                             raise asyncio.CancelledError from error
                         raise
@@ -351,7 +352,6 @@ class WorkflowRuntime:
                     self._tell_to_wind_up(child)
                 output = await child
             except ChildWorkflowError as error:
-                # What decides knows no Temporal: to it, a cancellation is asyncio's.
                 if is_cancelled_exception(error):
                     raise asyncio.CancelledError from error
                 raise

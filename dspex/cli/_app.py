@@ -85,53 +85,10 @@ def compile_command(  # noqa: PLR0917 - one parameter an option
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Find the demos and instructions that score best, for your data and your model."""
-    from dspex.cli._compile import CompileJob, compile_program  # noqa: PLC0415
-    from dspex.cli._dry_run import tell_plan  # noqa: PLC0415
-    from dspex.cli._inputs import (  # noqa: PLC0415
-        TaskOptions,
-        budget_of,
-        optimizer_options,
-        read_task,
-        ready_lm,
-        refuse_contradictions,
-        trusted_packages,
-    )
-    from dspex_core.lm import LM  # noqa: PLC0415
-    from dspex_core.metrics import metric_reference  # noqa: PLC0415
-    from dspex_core.optimizers import optimizer_named  # noqa: PLC0415
+    given = dict(locals())
+    from dspex.cli._compile_command import CompileCommand  # noqa: PLC0415
 
-    async def work() -> None:
-        refuse_contradictions(in_process=in_process, detach=detach, resume=resume, output=output, mlflow=mlflow)
-        chosen = optimizer_named(optimizer).from_options(optimizer_options(settings or [], metric=metric, seed=seed))
-        metric_reference(metric)
-        options = TaskOptions(train, val, inputs, outputs, instructions, signature, program, module, seed, folds)
-        task = read_task(options)
-        if dry_run:
-            teacher = None if teacher_lm is None else LM(teacher_lm, api_base=api_base)
-            await tell_plan(
-                task, chosen, lm=LM(lm, api_base=api_base), teacher_lm=teacher, folds=folds, as_json=as_json
-            )
-            return
-        job = CompileJob(
-            task=task,
-            optimizer=chosen,
-            lm=await ready_lm(lm, api_base=api_base, concurrency=concurrency),
-            teacher_lm=None if teacher_lm is None else await ready_lm(teacher_lm, api_base=api_base),
-            id=run_id,
-            resume=resume,
-            detach=detach,
-            in_process=in_process,
-            output=output,
-            placement={"environment": environment, "priority": priority, "tenant": tenant},
-            trust=trusted_packages(program, metric, *chosen.imported_paths()),
-            as_json=as_json,
-            mlflow=mlflow,
-            folds=folds,
-            budget=budget_of(budget_usd, budget_calls, on_limit),
-        )
-        await compile_program(job)
-
-    run(work())
+    run(CompileCommand(**given).carry_out())
 
 
 @app.command(name="eval")

@@ -2,8 +2,7 @@
 
 from dspex.client._client import Client
 from dspex.client._evaluations import Evaluations, ScoredRows
-from dspex.client._feed import RunFeed
 from dspex.client._run import Run
 from dspex.client._status import RunStatus, RunSummary, Status
 
-__all__ = ["Client", "Evaluations", "Run", "RunFeed", "RunStatus", "RunSummary", "ScoredRows", "Status"]
+__all__ = ["Client", "Evaluations", "Run", "RunStatus", "RunSummary", "ScoredRows", "Status"]

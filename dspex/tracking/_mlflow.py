@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dspex.client import Run
-from dspex_core.errors import ConfigurationError, TrackingError
+from dspex_core.errors import ConfigurationError, RunFailedError, TrackingError
 from dspex_core.events import CandidateEvaluated, CandidateProposed, Event, RunFinished
 from dspex_core.programs import ProgramFile, write_program
 from dspex_core.progress import Progress
@@ -54,7 +54,7 @@ async def log_to_mlflow(run: Run, *, tracking_uri: str | None = None, experiment
     async with aclosing(run.events()) as events:
         async for event in events:
             await tracked.take(event)
-            if isinstance(event, RunFinished) and event.status == "completed":
+            if isinstance(event, RunFinished) and event.status != "failed":
                 await tracked.keep_result(run)
     await tracked.end()
     return tracked.parent_id
@@ -100,8 +100,11 @@ class _Tracked:
                 pass
 
     async def keep_result(self, run: Run) -> None:
-        """Keep the program and the report of a run that completed."""
-        output = await run.output()
+        """Keep the program and the report, if the run ended with any: one that was cancelled at once did not."""
+        try:
+            output = await run.output()
+        except RunFailedError:
+            return
         with tempfile.TemporaryDirectory() as folder:
             program, report = Path(folder, "program.json"), Path(folder, "report.html")
             write_program(str(program), ProgramFile(structure=output.program.structure, state=output.program.state))

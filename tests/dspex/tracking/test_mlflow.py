@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from dspex.tracking import log_to_mlflow
+from dspex_core import LM
 from dspex_core.errors import RunNotFoundError, TrackingError
 from dspex_core.optimizers import BootstrapFewShot, BootstrapFewShotWithRandomSearch
-from dspex_core.testing import conformance_program, conformance_rows
+from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
 
 pytestmark = pytest.mark.slow
 
@@ -117,6 +119,22 @@ async def test_told_again_it_goes_on_in_the_same_runs_and_doubles_nothing(platfo
     assert [(p.step, p.value, p.timestamp) for p in mlflow.get_metric_history(first, "score")] == [
         (p.step, p.value, p.timestamp) for p in before
     ]
+
+
+async def test_a_run_cancelled_early_leaves_its_best_so_far_in_mlflow(platform, client, mlflow, mlflow_server):
+    with FakeProviderProcess(latency_ms=100) as slow_model:
+        lm = LM("openai/fake", api_base=slow_model.base_url, concurrency=4)
+        run = await client.compile(
+            conformance_program(), optimizer=BootstrapFewShot(metric="exact_match"), trainset=TRAIN, valset=VAL, lm=lm
+        )
+        async with aclosing(run.events()) as events:
+            async for event in events:
+                if event.type == "candidate_evaluated":
+                    break
+        await run.cancel()
+        parent_id = await log_to_mlflow(run, tracking_uri=mlflow_server)
+    assert mlflow.get_run(parent_id).info.status == "KILLED"
+    assert {"program.json", "report.html"} <= {artifact.path for artifact in mlflow.list_artifacts(parent_id)}
 
 
 async def test_an_mlflow_that_is_not_there_is_said_and_the_run_goes_on(platform, client, monkeypatch):

@@ -7,10 +7,14 @@ import uuid
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from playwright.async_api import expect
+
 from dspex_core.optimizers import LabeledFewShot
 from dspex_core.testing import conformance_program, conformance_rows
 
 TRAIN, VAL = conformance_rows(24), conformance_rows(16, start=24)
+# A browser beside four other tests may be slow; what must be soon says so itself.
+expect.set_options(timeout=30_000)
 LABELED = LabeledFewShot(metric="exact_match", k=4)
 
 

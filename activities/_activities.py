@@ -68,6 +68,7 @@ from dspex_core.seam import (
 from dspex_core.tools import Tool
 from dspex_core.usage import Usage
 
+from ._breakers import BreakerNews
 from ._failures import OUTAGE_SECONDS, reported
 from ._winding import Winding
 
@@ -110,6 +111,7 @@ class Activities:
         self._lms: dict[LMConfig, LM] = {}
         self._turns: dict[tuple[LMConfig, int], asyncio.Semaphore] = {}
         self._retrievers = Retrievers(trust=self._trust)
+        self._breakers = BreakerNews()
 
     @activity.defn(name=EVALUATE_CHUNK)
     async def evaluate_chunk(self, request: EvaluateChunk, outline: ProgramOutline) -> ChunkEvaluation:
@@ -139,7 +141,8 @@ class Activities:
             return await self._chunk(indices, finished, spent=meter.usage, held=held)
 
         async with _heartbeats():
-            return await self._reported(lambda: winding.finished(work()), request.allowance)
+            with self._breakers.told_to(request.run_id, request.lm.model):
+                return await self._reported(lambda: winding.finished(work()), request.allowance)
 
     async def _chunk(
         self, indices: Sequence[int], finished: Sequence[RowResult], *, spent: Usage, held: Held | None
@@ -186,7 +189,8 @@ class Activities:
                 )
 
         async with _heartbeats():
-            return await self._reported(work, request.allowance)
+            with self._breakers.told_to(_run_of(request), request.lm.model):
+                return await self._reported(work, request.allowance)
 
     @activity.defn(name=SUGGEST)
     async def suggest(self, request: Suggest) -> Suggestions:
@@ -215,7 +219,8 @@ class Activities:
                 return await self._runtime(request.lm).generate(request.request)
 
         async with _heartbeats():
-            return await self._reported(work, request.allowance)
+            with self._breakers.told_to(_run_of(request), (request.request.lm or request.lm).model):
+                return await self._reported(work, request.allowance)
 
     @activity.defn(name=CALL_TOOL)
     async def call_tool(self, request: CallTool) -> ToolResult:
@@ -332,6 +337,11 @@ class Activities:
             self._addresses.require(config)
             self._lms[config] = LM.from_config(config)
         return self._lms[config]
+
+
+def _run_of(request: Generate | TraceRows) -> str | None:
+    """The compile that an activity is of; None if it is of something else."""
+    return activity.info().workflow_id if request.compiling else None
 
 
 def _idempotency_key() -> str:

@@ -87,6 +87,11 @@ class Budget(Limits):
             where = ".".join(map(str, first["loc"]))
             raise ConfigurationError(f"Budget({where}=…): {first['msg']}; got {first['input']!r}") from None
 
+    @property
+    def limits(self) -> Limits:
+        """The limits alone."""
+        return Limits(**self.model_dump(exclude={"on_limit"}))
+
     @model_validator(mode="after")
     def _limits_something(self) -> Self:
         if self.usd is self.lm_calls is self.tokens is self.seconds is None:

@@ -1,11 +1,15 @@
 """How far a compile is: events folded into one value, the same for a run in this process and a durable one."""
 
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from pydantic import BaseModel, ConfigDict
 
+from dspex_core.budget import Limits
 from dspex_core.events import (
+    BreakerChanged,
+    BudgetSet,
     CandidateEvaluated,
     Event,
     OptimizerFinished,
@@ -15,6 +19,8 @@ from dspex_core.events import (
     UsageAdded,
 )
 from dspex_core.usage import Usage
+
+_PACE_SECONDS = 30.0
 
 
 class Progress(BaseModel):
@@ -31,6 +37,8 @@ class Progress(BaseModel):
         candidates: Candidates scored so far, in order.
         usage: What all phases before this one took.
         finished: Whether there is a result.
+        budget: What it may take in all; None if nothing limits it.
+        breakers: Models that are left alone because they kept failing, as far as that is told.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +53,8 @@ class Progress(BaseModel):
     candidates: tuple[CandidateEvaluated, ...] = ()
     usage: Usage = Usage()
     finished: bool = False
+    budget: Limits | None = None
+    breakers: tuple[BreakerChanged, ...] = ()
 
     @property
     def baseline_score(self) -> float | None:
@@ -65,7 +75,7 @@ class Progress(BaseModel):
         """The progress once this has happened."""
         match event:
             case OptimizerStarted():
-                return Progress(optimizer=event.optimizer)
+                return Progress(optimizer=event.optimizer, budget=self.budget)
             case PhaseStarted():
                 return self._phase(phase=event.phase, detail=event.detail, rows_total=event.rows)
             case RowsEvaluated():
@@ -75,6 +85,10 @@ class Progress(BaseModel):
                 return self.model_copy(update={"usage": self.usage + event.usage, "phase_usage": Usage()})
             case CandidateEvaluated():
                 return self.model_copy(update={"candidates": (*self.candidates, event)})
+            case BudgetSet():
+                return self.model_copy(update={"budget": event.budget})
+            case BreakerChanged():
+                return self._breaker(event)
             case OptimizerFinished():
                 return self._phase(phase="finished").model_copy(update={"finished": True})
             case _:
@@ -89,8 +103,47 @@ class Progress(BaseModel):
                 "rows_done": 0,
                 "phase_score": None,
                 "phase_usage": Usage(),
+                # Every call of the phase before has its answer, so no model is waited for.
+                "breakers": (),
             }
         )
+
+    def _breaker(self, event: BreakerChanged) -> "Progress":
+        others = [each for each in self.breakers if (each.model, each.endpoint) != (event.model, event.endpoint)]
+        return self.model_copy(update={"breakers": tuple(others if event.state == "closed" else [*others, event])})
+
+
+class Pace:
+    """How fast rows are done, by those of the last half minute."""
+
+    def __init__(self) -> None:
+        self._phase = ("", "")
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def take(self, progress: Progress, *, at: float) -> None:
+        """Take in where it stands at a moment, in seconds of any clock that only rises."""
+        phase = (progress.phase, progress.detail)
+        if phase != self._phase or (self._seen and progress.rows_done < self._seen[-1][1]):
+            self._phase = phase
+            self._seen.clear()
+        if not self._seen or progress.rows_done != self._seen[-1][1]:
+            self._seen.append((at, progress.rows_done))
+        while len(self._seen) > 2 and self._seen[1][0] < at - _PACE_SECONDS:  # noqa: PLR2004 - a pace takes two
+            self._seen.popleft()
+
+    def rows_per_second(self, *, at: float) -> float | None:
+        """Rows a second; None while that is not known."""
+        if not self._seen:
+            return None
+        (began, before), (_, now) = self._seen[0], self._seen[-1]
+        return (now - before) / (at - began) if now > before and at > began else None
+
+    def seconds_left(self, progress: Progress, *, at: float) -> float | None:
+        """Time that the rest of the phase's rows will take at that pace; None while that is not known."""
+        pace = self.rows_per_second(at=at)
+        if pace is None or progress.rows_total is None or progress.finished:
+            return None
+        return max(progress.rows_total - progress.rows_done, 0) / pace
 
 
 class RowTally:

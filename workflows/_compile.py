@@ -3,12 +3,13 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
+from dspex_core.budget import Limits
 from dspex_core.errors import EvaluationError
-from dspex_core.events import CandidateEvaluated, Event
+from dspex_core.events import BreakerChanged, BudgetSet, CandidateEvaluated, Event
 from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimizer_named
 from dspex_core.programs import DeclaredProgram
 from dspex_core.progress import Progress
-from dspex_core.requests import ProgramOutline
+from dspex_core.requests import BREAKER_CHANGED, ProgramOutline
 from dspex_core.seam import EarlyEnd, StoredDataset, may_end_early, scoped_runtime
 
 from ._control import Controlled
@@ -47,6 +48,8 @@ class CompileRun(Controlled):
 
     async def _compile(self) -> CompileOutput:
         given = self._input
+        if given.budget is not None:
+            self._follow(BudgetSet(budget=given.budget.limits))
         optimizer = optimizer_named(given.optimizer).from_options({**given.options, "metric": given.metric.path})
         with scoped_runtime(self._runtime), may_end_early(self._end):
             result = await optimizer.compile(
@@ -70,6 +73,11 @@ class CompileRun(Controlled):
         self._end.now(CANCELLED)
         return self.control()
 
+    @workflow.signal(name=BREAKER_CHANGED)
+    def breaker_changed(self, change: BreakerChanged) -> None:
+        """A worker leaves a model alone that keeps failing, or has an answer again."""
+        self._follow(change)
+
     def compile_status(self) -> CompileStatus:
         """Where the run stands."""
         return CompileStatus(
@@ -86,6 +94,10 @@ class CompileRun(Controlled):
             self._end.now(reason)
         else:
             super().on_budget_reached(reason)
+
+    def on_budget(self, limits: Limits) -> None:
+        """Enter it among the run's events."""
+        self._follow(BudgetSet(budget=limits))
 
     def on_gate(self, event: Event) -> None:
         """Enter it among the run's events."""

@@ -123,6 +123,7 @@ class Controlled:
     def raise_budget(self, limits: Limits) -> ControlStatus:
         """Take these limits in place of those there are; a run that is parked because one was reached goes on."""
         self.ledger.limits = (self.ledger.limits or Limits()).but(limits)
+        self.on_budget(self.ledger.limits)
         if self.gate.parked_for_budget:
             self.gate.resume()
         return self.control()
@@ -175,6 +176,10 @@ class Controlled:
     def on_budget_reached(self, reason: str) -> None:
         """Wait for a larger one."""
         self.gate.park(reason, for_budget=True)
+
+    def on_budget(self, limits: Limits) -> None:
+        """What follows from another budget."""
+        del limits
 
     def details(self) -> str:
         """Where the run stands, in Markdown."""

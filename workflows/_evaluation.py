@@ -47,7 +47,9 @@ class Evaluation(Controlled):
         if input.done is not None:
             self._first = len(input.done.scores)
             self._gathered.add(self._indices[: self._first], input.done)
-        self._is_part = workflow.info().parent is not None
+        parent = workflow.info().parent
+        self._is_part = parent is not None
+        self._run_id = parent.workflow_id if parent is not None and input.compiling else None
         self._held: Held | None = None
         self._under_way: dict[Rows, workflow.ActivityHandle[ChunkEvaluation]] = {}
         self.gate.on_closing(self._stop)
@@ -150,6 +152,7 @@ class Evaluation(Controlled):
             rows=rows,
             compiling=self._input.compiling,
             allowance=share,
+            run_id=self._run_id,
         )
         return workflow.start_activity(
             EVALUATE_CHUNK,

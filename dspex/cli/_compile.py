@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dspex.cli._inputs import Task, addresses_in, require_writable
-from dspex.cli._progress import ProgressView, usage_line
+from dspex.cli._progress import ProgressView
 from dspex.cli._shell import say, tell, tell_json
+from dspex.cli._words import usage_line
 from dspex.client import Client, Run, RunStatus
 from dspex.devserver import configured_server, dev_server, running_dev_server
 from dspex.tracking import log_to_mlflow
@@ -105,8 +106,12 @@ async def follow(
     Raises:
         RunFailedError: If it failed.
     """
+    if ends_with_us:
+        hint = f"Ctrl-C stops this command; the run is kept, and goes on with `dspex up` or with --id {run.id}"
+    else:
+        hint = f"Ctrl-C leaves the run going; come back with: dspex runs watch {run.id}"
     try:
-        with ProgressView() as view:
+        with ProgressView(run_id=run.id, hint=hint) as view:
             tracking = asyncio.create_task(_track(run, mlflow, view))
             await view.follow(run.events())
             await tracking
@@ -186,6 +191,8 @@ async def _in_process(job: CompileJob) -> None:
     began = time.monotonic()
     run_id = job.id or f"{job.optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
     with using(lm=job.lm), spending(job.budget), ProgressView() as view, events.subscribe(types=events.RUNS) as stream:
+        if job.budget is not None:
+            view.show(events.BudgetSet(budget=job.budget.limits))
         watching = asyncio.create_task(view.follow(stream))
         result = await job.optimizer.compile(
             job.task.program,

@@ -123,7 +123,7 @@ async def _durable(
             program, optimizer=_OPTIMIZER, trainset=trainset, valset=devset, lm=lm, id=f"demo-{uuid.uuid4().hex[:8]}"
         )
         say(f"run {run.id}  {run.web_ui or ''}".rstrip())
-        with ProgressView() as view:
+        with ProgressView(run_id=run.id) as view:
             kill = await _watch_and_kill(run, view, worker, provider, rows=len(devset))
         return await run.result(), run, kill
 

@@ -1,6 +1,6 @@
 from dspex.cli._inputs import dataset_for, program_inputs, ready_lm
-from dspex.cli._progress import usage_line
 from dspex.cli._shell import say, tell, tell_json
+from dspex.cli._words import usage_line
 from dspex_core.errors import EvaluationError
 from dspex_core.evaluate import Evaluate
 from dspex_core.metrics import resolve_metric

@@ -1,27 +1,47 @@
 import sys
 import time
 from collections.abc import AsyncIterable, Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
+from dspex.cli._panel import Sight, panel
 from dspex.cli._shell import say
-from dspex_core.events import CandidateEvaluated, Event, PhaseStarted, RunHeldUp, RunParked, RunPaused, RunResumed
-from dspex_core.progress import Progress
-from dspex_core.usage import Usage
+from dspex.cli._words import duration, usage_line
+from dspex_core.events import (
+    BreakerChanged,
+    BudgetSet,
+    CandidateEvaluated,
+    Event,
+    PhaseStarted,
+    RunHeldUp,
+    RunParked,
+    RunPaused,
+    RunResumed,
+)
+from dspex_core.progress import Pace, Progress
 
 
 class ProgressView:
-    """Shows a compile's progress: a live panel on a terminal, plain lines in a pipe."""
+    """Shows a compile's progress: a live panel on a terminal, plain lines in a pipe.
 
-    def __init__(self) -> None:
+    Args:
+        run_id: Its id, if it is a durable run, to say how it goes on.
+        hint: What Ctrl-C does, for the panel.
+    """
+
+    def __init__(self, *, run_id: str | None = None, hint: str = "") -> None:
+        self._run_id = run_id
+        self._hint = hint
         self._progress = Progress()
-        self._phase_began = time.monotonic()
+        self._pace = Pace()
+        self._standing = ""
+        self._held_since: datetime | None = None
+        self._held_seconds = 0.0
+        self._began = datetime.now(UTC)
         self._live: Live | None = None
         if sys.stderr.isatty():
             self._live = Live(console=Console(stderr=True), get_renderable=self._panel, refresh_per_second=4)
@@ -35,6 +55,7 @@ class ProgressView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
+            self._hint = ""  # the last panel stays on the screen
             self._live.stop()
 
     @property
@@ -56,55 +77,59 @@ class ProgressView:
     def show(self, event: Event) -> None:
         """Take an event in."""
         before, self._progress = self._progress, self._progress.after(event)
-        if isinstance(event, PhaseStarted):
-            self._phase_began = time.monotonic()
-        if isinstance(event, RunHeldUp):
-            self.say(event.reason)
-        elif isinstance(event, RunParked):
-            self.say(f"parked: {event.reason}; the run keeps everything, and goes on with: dspex runs resume ID")
-        elif isinstance(event, RunPaused):
-            self.say("paused; the run goes on with: dspex runs resume ID")
-        elif isinstance(event, RunResumed):
-            self.say("resumed")
-        elif self._live is None:
-            line = _plain(event, self._progress, before)
-            if line:
-                say(line)
+        self._pace.take(self._progress, at=time.monotonic())
+        if event.at is not None:
+            self._began = min(self._began, event.at)
+        if isinstance(event, (RunPaused, RunParked, RunResumed)):
+            self._take_standing(event)
+        if line := self._always(event):
+            self.say(line)
+        elif self._live is None and (line := _plain(event, self._progress, before)):
+            say(line)
 
-    def _panel(self) -> Group:
-        progress = self._progress
-        head = Text.assemble((progress.phase, "bold"), f"  {progress.detail}" if progress.detail else "")
-        lines: list[Text | Table] = [head]
-        if progress.rows_total:
-            lines.append(self._bar(progress, progress.rows_total))
-        if progress.best_score is not None:
-            lines.append(Text(f"best {progress.best_score:.2f} %   baseline {progress.baseline_score:.2f} %"))
-        lines.append(Text(usage_line(progress.usage_so_far), style="dim"))
-        return Group(*lines)
+    def _take_standing(self, event: RunPaused | RunParked | RunResumed) -> None:
+        self._standing = {"run_paused": "paused", "run_parked": "parked"}.get(event.type, "")
+        at = event.at or datetime.now(UTC)
+        if self._standing:
+            self._held_since = self._held_since or at
+        elif self._held_since is not None:
+            self._held_seconds += (at - self._held_since).total_seconds()
+            self._held_since = None
 
-    def _bar(self, progress: Progress, total: int) -> Table:
-        table = Table.grid(padding=(0, 1))
-        score = "" if progress.phase_score is None else f"{progress.phase_score:.1f} %"
-        table.add_row(
-            ProgressBar(total=total, completed=progress.rows_done, width=30),
-            f"{progress.rows_done}/{total} rows",
-            score,
-            self._eta(progress, total),
+    def _always(self, event: Event) -> str | None:  # noqa: PLR0911 - one return for each kind of event
+        """What is said on a terminal, too."""
+        resume = f"dspex runs resume {self._run_id or 'ID'}"
+        match event:
+            case RunHeldUp():
+                return event.reason
+            case RunParked():
+                return f"parked: {event.reason}; the run keeps everything, and goes on with: {resume}"
+            case RunPaused():
+                return f"paused; the run goes on with: {resume}"
+            case RunResumed():
+                return "resumed"
+            case BreakerChanged() if event.state == "open":
+                wait = f"tried again in {duration(event.tries_again_in_seconds)}"
+                return f"breaker open: {event.model} keeps failing and is {wait}; {event.reason}".rstrip("; ")
+            case BreakerChanged() if event.state == "closed":
+                return f"breaker closed: {event.model} answers again"
+            case _:
+                return None
+
+    def _panel(self) -> RenderableType:
+        now, today = time.monotonic(), datetime.now(UTC)
+        held = 0.0 if self._held_since is None else (today - self._held_since).total_seconds()
+        return panel(
+            Sight(
+                progress=self._progress,
+                standing=self._standing,
+                seconds=max(0.0, (today - self._began).total_seconds()),
+                held_seconds=self._held_seconds + max(0.0, held),
+                rows_per_second=self._pace.rows_per_second(at=now),
+                seconds_left=self._pace.seconds_left(self._progress, at=now),
+                hint=self._hint,
+            )
         )
-        return table
-
-    def _eta(self, progress: Progress, total: int) -> str:
-        if not 0 < progress.rows_done < total:
-            return ""
-        spent = time.monotonic() - self._phase_began
-        return f"{spent / progress.rows_done * (total - progress.rows_done):.0f} s left"
-
-
-def usage_line(usage: Usage) -> str:
-    """What calls took, for a person."""
-    cost = "cost unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
-    tokens = f"{usage.prompt_tokens + usage.completion_tokens:,} tokens"
-    return f"{usage.lm_calls:,} LM calls, {usage.cached_calls:,} from the cache, {tokens}, {cost}"
 
 
 def _plain(event: Event, progress: Progress, before: Progress) -> str | None:
@@ -114,6 +139,8 @@ def _plain(event: Event, progress: Progress, before: Progress) -> str | None:
             return f"{event.label}: {_scored(event)}{failed}; {usage_line(progress.usage)}"
         case PhaseStarted() if progress.phase != before.phase:
             return f"{event.phase}{f' ({event.rows} rows)' if event.rows else ''}"
+        case BudgetSet() if event.budget is not None:
+            return f"budget: {event.budget}"
         case _:
             return None
 

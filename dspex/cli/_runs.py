@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dspex.cli._compile import ENDED_WITH_A_RESULT, follow, run_document
-from dspex.cli._progress import usage_line
 from dspex.cli._shell import say, tell, tell_json
+from dspex.cli._words import usage_line
 from dspex.cli._worker import server_in_use
 from dspex.client import Client
 from dspex_core.errors import RunConflictError

@@ -31,6 +31,7 @@ from dspex_core.events._lm import (
 from dspex_core.events._runs import (
     ApprovalDecided,
     ApprovalRequested,
+    BudgetSet,
     CandidateEvaluated,
     CandidateProposed,
     OptimizationStep,
@@ -55,6 +56,7 @@ __all__ = [
     "ApprovalDecided",
     "ApprovalRequested",
     "BreakerChanged",
+    "BudgetSet",
     "CandidateEvaluated",
     "CandidateProposed",
     "Event",

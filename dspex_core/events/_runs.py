@@ -1,5 +1,6 @@
 from typing import Any, Literal
 
+from dspex_core.budget import Limits
 from dspex_core.events._base import EventModel
 from dspex_core.usage import Usage
 
@@ -109,6 +110,13 @@ class UsageAdded(EventModel):
 
     type: Literal["usage_added"] = "usage_added"
     usage: Usage
+
+
+class BudgetSet(EventModel):
+    """From now on a run may take this much in all; None is as much as it likes."""
+
+    type: Literal["budget_set"] = "budget_set"
+    budget: Limits | None = None
 
 
 class RunPaused(EventModel):

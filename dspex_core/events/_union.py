@@ -23,6 +23,7 @@ from dspex_core.events._lm import (
 from dspex_core.events._runs import (
     ApprovalDecided,
     ApprovalRequested,
+    BudgetSet,
     CandidateEvaluated,
     CandidateProposed,
     OptimizationStep,
@@ -54,6 +55,7 @@ Event = Annotated[
     | CandidateEvaluated
     | OptimizationStep
     | UsageAdded
+    | BudgetSet
     | RunHeldUp
     | RunFinished
     | RunPaused

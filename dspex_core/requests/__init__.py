@@ -1,6 +1,7 @@
 """Requests that workflows make of activities, and the answers."""
 
 from dspex_core.requests._activities import (
+    BREAKER_CHANGED,
     CALL_TOOL,
     CANCEL_FINE_TUNING,
     EVALUATE_CHUNK,
@@ -34,6 +35,7 @@ from dspex_core.requests._activities import (
 from dspex_core.requests._outline import ProgramOutline
 
 __all__ = [
+    "BREAKER_CHANGED",
     "CALL_TOOL",
     "CANCEL_FINE_TUNING",
     "EVALUATE_CHUNK",

@@ -26,6 +26,9 @@ START_FINE_TUNING = "start_fine_tuning"
 FOLLOW_FINE_TUNING = "follow_fine_tuning"
 CANCEL_FINE_TUNING = "cancel_fine_tuning"
 
+BREAKER_CHANGED = "breaker_changed"
+"""Signal of an activity to its run: it leaves a model alone, or has an answer again."""
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -51,7 +54,8 @@ class EvaluateChunk(_Value):
     """Score a program on the rows from `start` up to, not including, `stop`; or on those of `rows`.
 
     The program is the activity's second argument: with large demos it is large, and the same for every chunk.
-    `compiling` says that it is part of a compile, and `allowance` what its calls may take, here and below.
+    `compiling` says that it is part of a compile, and `allowance` what its calls may take, here and below; `run_id` is
+    the compile's.
     """
 
     metric: CodeReference
@@ -62,6 +66,7 @@ class EvaluateChunk(_Value):
     rows: tuple[int, ...] | None = None
     compiling: bool = False
     allowance: Limits | None = None
+    run_id: str | None = None
 
     @property
     def indices(self) -> Sequence[int]:

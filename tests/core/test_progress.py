@@ -1,4 +1,7 @@
+from dspex_core.budget import Limits
 from dspex_core.events import (
+    BreakerChanged,
+    BudgetSet,
     CandidateEvaluated,
     EventsLost,
     OptimizerFinished,
@@ -7,7 +10,7 @@ from dspex_core.events import (
     RowsEvaluated,
     UsageAdded,
 )
-from dspex_core.progress import Progress
+from dspex_core.progress import Pace, Progress
 from dspex_core.usage import Usage
 
 CALLS = Usage(lm_calls=3, cost_usd=0.1)
@@ -77,3 +80,46 @@ def test_lost_events_change_nothing():
 def test_progress_survives_being_written_down():
     progress = folded(OptimizerStarted(optimizer="X"), BASELINE, UsageAdded(usage=CALLS))
     assert Progress.model_validate_json(progress.model_dump_json()) == progress
+
+
+def test_the_budget_is_the_last_one_set_and_stays_when_the_optimizer_starts():
+    progress = folded(BudgetSet(budget=Limits(usd=1)), OptimizerStarted(optimizer="GEPA"))
+    assert progress.budget == Limits(usd=1)
+    assert progress.after(BudgetSet(budget=Limits(usd=2))).budget == Limits(usd=2)
+
+
+def test_models_are_told_of_while_they_are_left_alone_and_no_longer():
+    broken, other = (
+        BreakerChanged(model=model, endpoint="http://there", state="open") for model in ("openai/a", "openai/b")
+    )
+    tried = broken.model_copy(update={"state": "half_open"})
+    progress = folded(PhaseStarted(phase="x"), broken, other)
+    assert progress.breakers == (broken, other)
+    assert progress.after(tried).breakers == (other, tried)
+    assert progress.after(broken.model_copy(update={"state": "closed"})).breakers == (other,)
+    assert progress.after(PhaseStarted(phase="y")).breakers == ()
+
+
+def rows_at(pace, progress, *seen):
+    for at, rows in seen:
+        progress = progress.after(RowsEvaluated(rows=rows))
+        pace.take(progress, at=at)
+    return progress
+
+
+def test_the_pace_is_that_of_the_last_half_minute():
+    pace, progress = Pace(), folded(PhaseStarted(phase="x", rows=200))
+    pace.take(progress, at=0.0)
+    assert pace.rows_per_second(at=1.0) is None
+    progress = rows_at(pace, progress, (10.0, 20))
+    assert (pace.rows_per_second(at=10.0), pace.seconds_left(progress, at=10.0)) == (2.0, 90.0)
+    progress = rows_at(pace, progress, *((10.0 + step, 20 + step) for step in range(1, 61)))
+    assert pace.rows_per_second(at=70.0) == 1.0
+    assert pace.rows_per_second(at=100.0) < 1.0, "it has stood still"
+
+
+def test_the_pace_begins_anew_with_a_phase():
+    pace = Pace()
+    rows_at(pace, folded(PhaseStarted(phase="x", rows=9)), (0.0, 0), (1.0, 9))
+    pace.take(folded(PhaseStarted(phase="y", rows=9)), at=2.0)
+    assert pace.rows_per_second(at=3.0) is None

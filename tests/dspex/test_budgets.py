@@ -55,6 +55,8 @@ async def test_a_run_sends_no_call_beyond_its_budget_and_goes_on_when_it_is_rais
     result = await run.result()
     assert result.usage.lm_calls == model.stats().requests == model.stats().distinct
     assert result.ended_early is None
+    told = [event.budget.lm_calls async for event in run.events(follow=False) if event.type == "budget_set"]
+    assert told == [50, 60, 1_000]
 
 
 async def test_a_budget_that_just_suffices_does_not_stop_the_run(platform, client, model):

@@ -1,0 +1,158 @@
+"""What a terminal shows of a compile under way: a few lines that fit into 80 columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dspex.cli._words import duration, usage_line
+from dspex_core.budget import Limits, tokens_of
+from dspex_core.progress import Progress
+from dspex_core.usage import Usage
+
+_BAR_WIDTH = 24
+_SPARKS = "▁▂▃▄▅▆▇█"
+_SPARKS_SHOWN = 24
+_NEARLY_SPENT = 0.9
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A compile at a moment.
+
+    Attributes:
+        progress: Where it stands.
+        standing: "paused" or "parked", if it is held up.
+        seconds: Since it began.
+        held_seconds: How long of that it was held up.
+        rows_per_second: How fast rows are done, if that is known.
+        seconds_left: How long the phase will take at that pace.
+        hint: What Ctrl-C does.
+    """
+
+    progress: Progress
+    standing: str = ""
+    seconds: float = 0.0
+    held_seconds: float = 0.0
+    rows_per_second: float | None = None
+    seconds_left: float | None = None
+    hint: str = ""
+
+
+def panel(sight: Sight) -> RenderableType:
+    """The lines."""
+    progress = sight.progress
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(style="dim", no_wrap=True, width=6)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    if progress.rows_total:
+        table.add_row("rows", _rows(sight, progress.rows_total))
+    if progress.best_score is not None:
+        table.add_row("score", _Scores(progress))
+    if progress.budget is not None:
+        table.add_row("budget", _budget(progress.budget, progress.usage_so_far, sight.seconds - sight.held_seconds))
+    table.add_row("took", Text(usage_line(progress.usage_so_far)))
+    table.add_row("faults", _faults(progress))
+    lines: list[RenderableType] = [_head(sight), table]
+    if sight.hint:
+        lines.append(Text(sight.hint, style="dim", no_wrap=True, overflow="ellipsis"))
+    return Group(*lines)
+
+
+def sparkline(values: Sequence[float], *, width: int = _SPARKS_SHOWN) -> str:
+    """Values as a row of small bars, the lowest and the highest of them as the lowest and the highest bar.
+
+    Of more values than fit, each bar shows the highest of those in its place.
+    """
+    if len(values) > width:
+        edges = [round(len(values) * step / width) for step in range(width + 1)]
+        values = [max(values[start:stop]) for start, stop in pairwise(edges)]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    span = (high - low) or 1.0
+    return "".join(_SPARKS[round((value - low) / span * (len(_SPARKS) - 1))] for value in values)
+
+
+def _head(sight: Sight) -> Table:
+    progress = sight.progress
+    table = Table.grid(expand=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(no_wrap=True, justify="right")
+    detail = "" if progress.detail in {"", progress.phase} else f"  {progress.detail}"
+    standing = Text(f"{sight.standing}  ", style="bold yellow") if sight.standing else ""
+    table.add_row(
+        Text.assemble(standing, (progress.phase, "bold"), detail),
+        Text(" · ".join(filter(None, [progress.optimizer, duration(sight.seconds)])), style="dim"),
+    )
+    return table
+
+
+def _rows(sight: Sight, total: int) -> Table:
+    progress = sight.progress
+    said = [f"{progress.rows_done:,}/{total:,}"]
+    if progress.phase_score is not None:
+        said.append(f"{progress.phase_score:.1f} %")
+    if sight.rows_per_second is not None and progress.rows_done < total:
+        said.append(f"{sight.rows_per_second:.1f}/s")
+    if sight.seconds_left and not sight.standing:
+        said.append(f"{duration(sight.seconds_left)} left")
+    return _beside(ProgressBar(total=total, completed=progress.rows_done, width=_BAR_WIDTH), "  ".join(said))
+
+
+def _budget(budget: Limits, usage: Usage, seconds: float) -> Table:
+    """What was taken of the limit of which the largest part is."""
+    parts = [
+        (taken / limit if limit else 1.0, told)
+        for limit, taken, told in (
+            (budget.usd, usage.cost_usd or 0.0, f"${usage.cost_usd or 0.0:.4f} of ${budget.usd or 0.0:g}"),
+            (budget.lm_calls, usage.lm_calls, f"{usage.lm_calls:,} of {budget.lm_calls or 0:,} LM calls"),
+            (budget.tokens, tokens_of(usage), f"{tokens_of(usage):,} of {budget.tokens or 0:,} tokens"),
+            (budget.seconds, seconds, f"{duration(seconds)} of {duration(budget.seconds or 0.0)}"),
+        )
+        if limit is not None
+    ]
+    parts.sort(key=lambda part: -part[0])
+    share = min(parts[0][0], 1.0)
+    style = "yellow" if share >= _NEARLY_SPENT else "bar.complete"
+    bar = ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH, complete_style=style, finished_style=style)
+    return _beside(bar, f"{share:.0%}  {', '.join(told for _, told in parts)}")
+
+
+def _faults(progress: Progress) -> Text:
+    failed = sum(each.failed for each in progress.candidates)
+    said = f"{progress.usage_so_far.retries:,} retries, {failed:,} rows failed, "
+    if not progress.breakers:
+        return Text.assemble(said, ("breaker closed", "green"))
+    broken = progress.breakers[-1]
+    tried = "is tried again" if broken.state == "half_open" else "is left alone"
+    return Text.assemble(said, (f"breaker {broken.state.replace('_', ' ')}: {broken.model} {tried}", "bold red"))
+
+
+def _beside(bar: ProgressBar, text: str) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=_BAR_WIDTH)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_row(bar, text)
+    return table
+
+
+class _Scores:
+    """Best score, baseline, and every candidate's score as a sparkline, where the terminal has the characters."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The line."""
+        progress = self._progress
+        whole = [each.score for each in progress.candidates if each.rows is None]
+        best, baseline = progress.best_score or 0.0, progress.baseline_score or 0.0
+        said = Text.assemble(("best ", ""), (f"{best:.2f} %", "bold"), f"  baseline {baseline:.2f} %  ")
+        if not options.ascii_only:
+            said.append(f"{sparkline(whole)}  ", style="cyan")
+        said.append(f"{len(progress.candidates):,} candidates", style="dim")
+        said.no_wrap, said.overflow = True, "ellipsis"
+        yield said

@@ -107,7 +107,7 @@ async def follow(
         RunFailedError: If it failed.
     """
     if ends_with_us:
-        hint = f"Ctrl-C stops this command; the run is kept, and goes on with `dspex up` or with --id {run.id}"
+        hint = f"Ctrl-C keeps the run; it goes on with `dspex up`, or again with --id {run.id}"
     else:
         hint = f"Ctrl-C leaves the run going; come back with: dspex runs watch {run.id}"
     try:

@@ -78,7 +78,7 @@ def sparkline(values: Sequence[float], *, width: int = _SPARKS_SHOWN) -> str:
 
 def _head(sight: Sight) -> Table:
     progress = sight.progress
-    table = Table.grid(expand=True)
+    table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column(no_wrap=True, justify="right")
     detail = "" if progress.detail in {"", progress.phase} else f"  {progress.detail}"
@@ -95,10 +95,10 @@ def _rows(sight: Sight, total: int) -> Table:
     said = [f"{progress.rows_done:,}/{total:,}"]
     if progress.phase_score is not None:
         said.append(f"{progress.phase_score:.1f} %")
-    if sight.rows_per_second is not None and progress.rows_done < total:
+    if sight.rows_per_second is not None and progress.rows_done < total and not sight.standing:
         said.append(f"{sight.rows_per_second:.1f}/s")
-    if sight.seconds_left and not sight.standing:
-        said.append(f"{duration(sight.seconds_left)} left")
+        if sight.seconds_left is not None:
+            said.append(f"{duration(sight.seconds_left)} left")
     return _beside(ProgressBar(total=total, completed=progress.rows_done, width=_BAR_WIDTH), "  ".join(said))
 
 
@@ -148,11 +148,11 @@ class _Scores:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The line."""
         progress = self._progress
-        whole = [each.score for each in progress.candidates if each.rows is None]
+        likely = [each.score if each.estimate is None else each.estimate for each in progress.candidates]
         best, baseline = progress.best_score or 0.0, progress.baseline_score or 0.0
         said = Text.assemble(("best ", ""), (f"{best:.2f} %", "bold"), f"  baseline {baseline:.2f} %  ")
         if not options.ascii_only:
-            said.append(f"{sparkline(whole)}  ", style="cyan")
-        said.append(f"{len(progress.candidates):,} candidates", style="dim")
+            said.append(f"{sparkline(likely)}  ", style="cyan")
+        said.append(f"{len(likely):,} candidate{'' if len(likely) == 1 else 's'}", style="dim")
         said.no_wrap, said.overflow = True, "ellipsis"
         yield said

@@ -68,6 +68,14 @@ def test_a_long_run_of_large_numbers_fits_into_80_columns_and_says_all_that_matt
         assert told in text, told
 
 
+def test_a_run_that_is_held_up_has_no_pace():
+    sight = Sight(folded(*EVENTS), standing="paused", rows_per_second=38.2, seconds_left=9.0)
+    shown = "\n".join(lines_of(sight))
+    assert "paused" in shown
+    assert "/s" not in shown
+    assert " left" not in shown
+
+
 def test_a_model_that_is_left_alone_is_named():
     assert "breaker open: openai/gpt-4o-mini is left" in lines_of(Sight(folded(*EVENTS, OPEN)))[-1]
 

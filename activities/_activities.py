@@ -3,7 +3,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Seq
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_jsonable_python
 from temporalio import activity
 
@@ -19,6 +19,7 @@ from dspex_core.requests import (
     CALL_TOOL,
     CANCEL_FINE_TUNING,
     EVALUATE_CHUNK,
+    FIND_ROWS,
     FOLLOW_FINE_TUNING,
     GENERATE,
     READ_ROWS,
@@ -32,8 +33,11 @@ from dspex_core.requests import (
     ChunkEvaluation,
     CodeAnswer,
     EvaluateChunk,
+    FindRows,
+    FoundRows,
     Generate,
     Held,
+    Kept,
     ProgramAnswer,
     ProgramOutline,
     ReadRows,
@@ -70,9 +74,11 @@ from dspex_core.usage import Usage
 
 from ._breakers import BreakerNews
 from ._failures import OUTAGE_SECONDS, reported
+from ._finished import Finished
 from ._winding import Winding
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 HEARTBEAT_SECONDS = 1.5
 
@@ -106,6 +112,7 @@ class Activities:
         self._outage_seconds = outage_seconds
         self._store = store
         self._datasets = DatasetReader(store)
+        self._finished = Finished(store)
         self._trust = trust
         self._addresses = TrustedAddresses(trust_api_base)
         self._lms: dict[LMConfig, LM] = {}
@@ -138,7 +145,11 @@ class Activities:
                             )
                 except BudgetReachedError as error:
                     held = Held(reason=str(error), is_budget=True)
-            return await self._chunk(indices, finished, spent=meter.usage, held=held)
+            chunk = await self._chunk(indices, finished, spent=meter.usage, held=held)
+            if request.kept is not None:
+                rows = indices if chunk.indices is None else chunk.indices
+                await self._finished.keep_rows(request.kept, chunk, rows)
+            return chunk
 
         async with _heartbeats():
             with self._breakers.told_to(request.run_id, request.lm.model):
@@ -164,8 +175,19 @@ class Activities:
             held=None if whole else held,
         )
 
+    @activity.defn(name=FIND_ROWS)
+    async def find_rows(self, request: FindRows) -> FoundRows:
+        """Find what an earlier run finished of an evaluation."""
+        async with _heartbeats():
+            return await self._reported(lambda: self._finished.rows(request.kept))
+
     async def _reported(self, work: Callable[[], Awaitable[T]], allowance: Limits | None = None) -> T:
         return await reported(work, allowance=allowance, outage_seconds=self._outage_seconds)
+
+    async def _once(
+        self, kept: Kept | None, answer: type[M], work: Callable[[], Awaitable[M]], allowance: Limits | None = None
+    ) -> M:
+        return await self._reported(lambda: self._finished.once(kept, answer, work), allowance)
 
     @activity.defn(name=TRACE_ROWS)
     async def trace_rows(self, request: TraceRows) -> TraceResult:
@@ -190,7 +212,7 @@ class Activities:
 
         async with _heartbeats():
             with self._breakers.told_to(_run_of(request), request.lm.model):
-                return await self._reported(work, request.allowance)
+                return await self._once(request.kept, TraceResult, work, request.allowance)
 
     @activity.defn(name=SUGGEST)
     async def suggest(self, request: Suggest) -> Suggestions:
@@ -202,7 +224,7 @@ class Activities:
             return Suggestions(combinations=tuple(found))
 
         async with _heartbeats():
-            return await self._reported(work)
+            return await self._once(request.kept, Suggestions, work)
 
     @activity.defn(name=READ_ROWS)
     async def read_rows(self, request: ReadRows) -> Rows:
@@ -220,7 +242,7 @@ class Activities:
 
         async with _heartbeats():
             with self._breakers.told_to(_run_of(request), (request.request.lm or request.lm).model):
-                return await self._reported(work, request.allowance)
+                return await self._once(request.kept, LMResponse, work, request.allowance)
 
     @activity.defn(name=CALL_TOOL)
     async def call_tool(self, request: CallTool) -> ToolResult:

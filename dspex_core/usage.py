@@ -56,6 +56,10 @@ class Usage(BaseModel):
             models=self.models if same else tuple(sorted({*self.models, *other.models})),
         )
 
+    def found_again(self) -> "Usage":
+        """The same calls where their answers are known already, and so free."""
+        return Usage(cached_calls=self.lm_calls + self.cached_calls, models=self.models)
+
     def __sub__(self, other: "Usage") -> "Usage":
         """What was added to `other` to make this one; the models are those of this one."""
         unknown = self.cost_usd is None or other.cost_usd is None

@@ -97,7 +97,7 @@ async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(pl
             chunk_rows=400,
         )
         await client._start(workflows.EVALUATION, request, "in-legs", summary="", resume=False)
-        output = await client._result("in-legs", workflows.EvaluationOutput)
+        output = await client.get_run("in-legs")._answer(workflows.EVALUATION, workflows.EvaluationOutput)
         legs = await histories_of(client, "in-legs")
         last = await client._connection.temporal.get_workflow_handle("in-legs").query(
             "status", result_type=workflows.EvaluationStatus

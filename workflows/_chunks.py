@@ -3,7 +3,7 @@ MOST_ROWS = 100
 CHUNKS_WANTED = 16
 
 
-def plan_chunks(rows: int, *, start: int = 0, chunk_rows: int | None = None) -> list[range]:
+def plan_chunks(rows: int, *, chunk_rows: int | None = None) -> list[range]:
     """How an evaluation's rows are split among activities.
 
     An activity costs about 30 ms of its own, and a worker that is killed redoes the chunks it had under way: so there
@@ -11,8 +11,7 @@ def plan_chunks(rows: int, *, start: int = 0, chunk_rows: int | None = None) -> 
 
     Args:
         rows: Rows in all.
-        start: The first row that is not done.
         chunk_rows: Rows a chunk, where the user wants it so.
     """
     size = chunk_rows or min(MOST_ROWS, max(FEWEST_ROWS, -(-rows // CHUNKS_WANTED)))
-    return [range(first, min(first + size, rows)) for first in range(start, rows, size)]
+    return [range(first, min(first + size, rows)) for first in range(0, rows, size)]

@@ -13,6 +13,7 @@ from dspex_core.requests import BREAKER_CHANGED, ProgramOutline
 from dspex_core.seam import EarlyEnd, StoredDataset, may_end_early, scoped_runtime
 
 from ._control import Controlled
+from ._finished import Finished
 from ._log import EventLog
 from ._runtime import WorkflowRuntime
 from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, STATUS
@@ -37,6 +38,7 @@ class CompileRun(Controlled):
             chunk_rows=input.chunk_rows,
             activity_queue=input.activity_queue,
             on_event=self._follow,
+            finished=Finished(resumed=input.resumed),
         )
 
     async def compile(self) -> CompileOutput:

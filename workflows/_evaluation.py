@@ -6,7 +6,16 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from dspex_core.budget import Limits
-from dspex_core.requests import EVALUATE_CHUNK, ChunkEvaluation, EvaluateChunk, Held
+from dspex_core.requests import (
+    EVALUATE_CHUNK,
+    FIND_ROWS,
+    ChunkEvaluation,
+    EvaluateChunk,
+    FindRows,
+    FoundRows,
+    Held,
+    Kept,
+)
 from dspex_core.seam import percent
 from dspex_core.usage import Usage
 
@@ -43,10 +52,8 @@ class Evaluation(Controlled):
         self._program = RawValue(workflow.payload_converter().to_payload(input.program))
         self._indices = range(input.dataset.size) if input.rows is None else input.rows
         self._gathered = Gathered(self._indices)
-        self._first = 0
         if input.done is not None:
-            self._first = len(input.done.scores)
-            self._gathered.add(self._indices[: self._first], input.done)
+            self._gathered.add(self._indices[: len(input.done.scores)], input.done)
         parent = workflow.info().parent
         self._is_part = parent is not None
         self._run_id = parent.workflow_id if parent is not None and input.compiling else None
@@ -61,16 +68,17 @@ class Evaluation(Controlled):
         Returns:
             Scores in the order of the rows, whatever the order in which chunks were done.
         """
-        chunks = plan_chunks(len(self._indices), start=self._first, chunk_rows=input.chunk_rows)
-        leg = deque[Rows](chunks[:ACTIVITIES_A_LEG])
+        if input.kept is not None and input.kept.look and input.done is None:
+            await self._find(input.kept)
+        chunks = plan_chunks(len(self._indices), chunk_rows=input.chunk_rows)
+        leg = deque[Rows]([left for chunk in chunks if (left := self._left(chunk))][:ACTIVITIES_A_LEG])
         while leg and (self.gate.is_open or not self._is_part):
             await self.gate.opened()
             await asyncio.gather(*(self._work(leg) for _ in range(min(MOST_OUTSTANDING, len(leg)))))
         output = self._gathered.output().model_copy(update={"held": self._held})
         if output.indices is not None and (self.gate.is_open or not self._is_part):
             await self.gate.opened()
-            done = output.model_copy(update={"indices": None})
-            workflow.continue_as_new(input.model_copy(update={"done": done}))
+            workflow.continue_as_new(input.model_copy(update={"done": output}))
         return output
 
     @workflow.signal
@@ -116,12 +124,39 @@ class Evaluation(Controlled):
             self.ledger.settle(share, done.usage, rows=len(done.scores))
             if done.rows:
                 self._gathered.add(rows, _output_of(done))
-            left = tuple(p for p, row in zip(positions, rows, strict=True) if row not in self._gathered.scores)
-            if left:
+            if left := self._left(positions):
                 chunks.append(left)
             if done.held is not None:
                 self.hold_up(done.held)
             self.show()
+
+    def _left(self, positions: Rows) -> Rows:
+        """Those whose rows have no result yet."""
+        scores = self._gathered.scores
+        left = tuple(position for position in positions if self._indices[position] not in scores)
+        return positions if len(left) == len(positions) else left
+
+    async def _find(self, kept: Kept) -> None:
+        """Take in what an earlier run finished; where that cannot be read, the evaluation is held up."""
+        try:
+            found = await workflow.execute_activity(
+                FIND_ROWS,
+                FindRows(kept=kept),
+                task_queue=self._input.activity_queue,
+                result_type=FoundRows,
+                summary="rows of an earlier run",
+                **activity_options(),
+            )
+        except ActivityError as error:
+            held = held_in(error)
+            if held is None:
+                raise
+            self.hold_up(held)
+            return
+        wanted = set(self._indices)
+        for chunk in found.chunks:
+            if chunk.indices and wanted.issuperset(chunk.indices):
+                self._gathered.add(chunk.indices, _output_of(chunk))
 
     async def _evaluated(self, positions: Rows, share: Limits | None) -> ChunkEvaluation:
         """What became of a chunk; none of its rows, if it is held up or was told to end before it began."""
@@ -153,6 +188,7 @@ class Evaluation(Controlled):
             compiling=self._input.compiling,
             allowance=share,
             run_id=self._run_id,
+            kept=self._input.kept,
         )
         return workflow.start_activity(
             EVALUATE_CHUNK,

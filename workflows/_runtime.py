@@ -71,9 +71,11 @@ from dspex_core.seam import (
 )
 from dspex_core.usage import Usage
 
+from ._children import started_evaluation
 from ._control import Controlled, held_in, in_background
 from ._evaluation import EVALUATION, evaluation_id
 from ._evaluation import Evaluation as EvaluationRun
+from ._finished import Finished
 from ._gathered import Gathered
 from ._options import MOST_OUTSTANDING, ActivityOptions, activity_options, training_options
 from ._passing import outline_of, rows_named, stored, usage_in, with_changes
@@ -95,6 +97,7 @@ class WorkflowRuntime:
         activity_queue: Task queue of activities; None is the workflow's own.
         on_event: Told of every event, in the workflow.
         decision: Waits for a person's decision on a call that needs one, by the tool's name and its arguments.
+        finished: Names what is finished, for a run that goes on from this one; None where none will.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class WorkflowRuntime:
         activity_queue: str | None = None,
         on_event: Callable[[Event], None] | None = None,
         decision: Callable[[str, dict[str, Any]], Awaitable[Decision]] | None = None,
+        finished: Finished | None = None,
     ) -> None:
         self._lm = lm
         self._metric = metric
@@ -114,6 +118,7 @@ class WorkflowRuntime:
         self._activity_queue = activity_queue
         self._on_event = on_event
         self._decision = decision
+        self._finished = finished
         self._run = run
         run.gate.on_closing(self._wind_up)
         self._evaluations = 0
@@ -228,6 +233,8 @@ class WorkflowRuntime:
             rows=None if rows is None else tuple(rows),
             compiling=is_compiling(),
         )
+        if self._finished is not None:
+            request = self._finished.marked(EVALUATION, request)
         gathered, asked = Gathered(range(len(dataset)) if rows is None else rows), 0
         with self._tally.evaluation():
             while missing := gathered.missing:
@@ -300,6 +307,8 @@ class WorkflowRuntime:
         gated: bool = True,
     ) -> T:
         spent = Usage()
+        if self._finished is not None:
+            request = self._finished.marked(name, request)
         while True:
             async with self._slots:
                 if gated:
@@ -339,14 +348,8 @@ class WorkflowRuntime:
             output = EvaluationOutput()
             self._under_way[workflow_id] = None
             try:
-                child = self._under_way[workflow_id] = await workflow.start_child_workflow(
-                    EVALUATION,
-                    request.model_copy(update={"allowance": share}),
-                    id=workflow_id,
-                    result_type=EvaluationOutput,
-                    static_summary=summary,
-                    cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
-                    parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+                child = self._under_way[workflow_id] = await started_evaluation(
+                    request.model_copy(update={"allowance": share}), workflow_id, summary=summary
                 )
                 if not self._run.gate.is_open:
                     self._tell_to_wind_up(child)

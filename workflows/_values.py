@@ -8,7 +8,7 @@ from dspex_core.budget import Budget, Limits
 from dspex_core.optimizers import Candidate, Fold
 from dspex_core.progress import Progress
 from dspex_core.references import CodeReference
-from dspex_core.requests import Held, ProgramOutline
+from dspex_core.requests import Held, Kept, ProgramOutline
 from dspex_core.seam import LMConfig, StoredDataset
 from dspex_core.usage import Usage
 
@@ -81,6 +81,7 @@ class CompileInput(_Value):
         activity_queue: Task queue of its activities; None is the workflow's own.
         folds: Folds that the training rows are split into; None scores on the validation set.
         budget: What it may take.
+        resumed: Whether it goes on from what earlier runs of its id finished.
     """
 
     optimizer: str
@@ -97,6 +98,7 @@ class CompileInput(_Value):
     activity_queue: str | None = None
     folds: int | None = None
     budget: Budget | None = None
+    resumed: bool = False
 
 
 class CompileOutput(_Value):
@@ -144,10 +146,11 @@ class EvaluationInput(_Value):
         chunk_rows: Rows an activity takes; None leaves it to the planner.
         rows: Indices of the rows; None takes all.
         compiling: Whether this is part of a compile.
-        done: Results of earlier legs of this evaluation; see `EvaluationOutput`.
+        done: Results of earlier legs of this evaluation: of its first rows, unless it says of which.
         activity_queue: Task queue of its activities; None is the workflow's own.
         searchable: Whether the evaluation is a run of its own, on a server that knows our search attributes.
         allowance: What its calls may take.
+        kept: Where results are kept for a run that goes on from this one.
     """
 
     program: ProgramOutline
@@ -161,6 +164,7 @@ class EvaluationInput(_Value):
     compiling: bool = False
     searchable: bool = False
     allowance: Limits | None = None
+    kept: Kept | None = None
 
 
 class EvaluationOutput(_Value):

@@ -102,6 +102,7 @@ class WantedCompile:
             searchable=searchable,
             folds=self.options.folds,
             budget=self.options.budget,
+            resumed=self.options.resume,
             activity_queue=None if environment is None else settings.environment_queue(environment),
         )
 

@@ -84,7 +84,7 @@ async def collect_garbage(
         removed: list[StoredArtifact] = []
 
         async def remove(artifact: StoredArtifact) -> None:
-            if await store.remove(artifact.digest, unless_since=oldest_kept):
+            if await store.remove(artifact, unless_since=oldest_kept):
                 removed.append(artifact)
 
         await _in_batches(_each(old), remove)

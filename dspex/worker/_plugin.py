@@ -76,6 +76,7 @@ class DSPExPlugin(SimplePlugin):
         self._converter = data_converter(store, keyring)
         every: list[Callable[..., Any]] = [
             shells.evaluate_chunk,
+            shells.find_rows,
             shells.trace_rows,
             shells.read_rows,
             shells.suggest,

@@ -13,22 +13,28 @@ from dspex_core.errors import ArtifactError, ArtifactMissingError, Configuration
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-
-_NAME = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_NAMED = "named/"
+"""Where what goes by a name is; everything else goes by its digest."""
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_PATH = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})|named/([0-9a-f]{64})/.+")
 _CLOCK = b"dspex: what time is it?"
 
 
 @dataclass(frozen=True)
 class StoredArtifact:
-    """What a store tells of an artifact without reading it; `written` is by the store's own clock."""
+    """What a store tells of an artifact without reading it; `written` is by the store's own clock.
 
+    For what goes by a name, `digest` is the first part of the name.
+    """
+
+    path: str
     digest: str
     size_bytes: int
     written: datetime
 
 
 class ArtifactStore:
-    """Bytes by their SHA-256: written once, the same for every process, checked when read.
+    """Bytes by their SHA-256: written once, the same for every process, checked when read. A few go by a name.
 
     Args:
         url: A folder (`file:///…`), or s3://, gs:// or az:// for workers on several machines.
@@ -94,8 +100,9 @@ class ArtifactStore:
         try:
             async for found in self._store.list():  # pyright: ignore[reportUnknownMemberType] - an overload is untyped
                 for meta in found:
-                    if name := _NAME.fullmatch(meta["path"]):
-                        yield StoredArtifact(name[2], meta["size"], meta["last_modified"])
+                    path = meta["path"]
+                    if name := _PATH.fullmatch(path):
+                        yield StoredArtifact(path, name[2] or name[3], meta["size"], meta["last_modified"])
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise self._unusable("read from", error) from None
 
@@ -113,7 +120,7 @@ class ArtifactStore:
             raise self._unusable("remove from", error) from None
         return now
 
-    async def remove(self, digest: str, *, unless_since: datetime) -> bool:
+    async def remove(self, artifact: StoredArtifact, *, unless_since: datetime) -> bool:
         """Remove an artifact, unless it was written, perhaps once more, at this time or later.
 
         Returns:
@@ -123,14 +130,66 @@ class ArtifactStore:
             ArtifactError: If the store does not let it be removed.
         """
         try:
-            if (await self._store.head_async(_path(digest)))["last_modified"] >= unless_since:
+            if (await self._store.head_async(artifact.path))["last_modified"] >= unless_since:
                 return False
-            await self._store.delete_async(_path(digest))
+            await self._store.delete_async(artifact.path)
         except FileNotFoundError:
             return False
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise self._unusable("remove from", error) from None
         return True
+
+    async def keep(self, name: str, content: bytes) -> None:
+        """Keep bytes under a name, in place of those that had it. They are stored when this returns.
+
+        Args:
+            name: Parts with slashes between them, of letters, digits and dashes; the first is a digest, by which those
+                that refer to it know it.
+            content: The bytes.
+
+        Raises:
+            ArtifactError: If the store cannot be written to.
+        """
+        marked = hashlib.sha256(content).digest() + content
+        try:
+            await self._store.put_async(_NAMED + name, self._keyring.seal(marked) if self._keyring else marked)
+        except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            raise self._unusable("write to", error) from None
+
+    async def kept(self, name: str) -> bytes | None:
+        """Bytes kept under a name; None if there are none, or they are damaged.
+
+        Raises:
+            EncryptionError: If they are encrypted with a key that is not here.
+            ArtifactError: If the store cannot be read.
+        """
+        try:
+            marked = bytes(await (await self._store.get_async(_NAMED + name)).bytes_async())
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            raise self._unusable("read from", error) from None
+        if is_sealed(marked):
+            marked = self._opened(marked)
+        content = marked[_DIGEST_BYTES:]
+        return content if hashlib.sha256(content).digest() == marked[:_DIGEST_BYTES] else None
+
+    async def names(self, folder: str) -> list[str]:
+        """Names below a folder of names, in order.
+
+        Raises:
+            ArtifactError: If the store cannot be read.
+        """
+        found: list[str] = []
+        try:
+            below = f"{_NAMED}{folder}/"
+            async for objects in self._store.list(below):  # pyright: ignore[reportUnknownMemberType] - as above
+                found += [each["path"].removeprefix(_NAMED) for each in objects]
+        except FileNotFoundError:
+            return []
+        except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            raise self._unusable("read from", error) from None
+        return sorted(found)
 
     def _unusable(self, doing: str, error: Exception) -> ArtifactError:
         return ArtifactError(f"cannot {doing} the artifact store {self._url}: {_reason(error)}")

@@ -25,6 +25,7 @@ RUN_CODE = "run_code"
 START_FINE_TUNING = "start_fine_tuning"
 FOLLOW_FINE_TUNING = "follow_fine_tuning"
 CANCEL_FINE_TUNING = "cancel_fine_tuning"
+FIND_ROWS = "find_rows"
 
 BREAKER_CHANGED = "breaker_changed"
 """Signal of an activity to its run: it leaves a model alone, or has an answer again."""
@@ -50,12 +51,24 @@ class Held(_Value):
     spent: Usage = Usage()
 
 
+class Kept(_Value):
+    """Under which name the answer to a request is kept in the artifact store, for whoever goes on from this run.
+
+    Attributes:
+        name: The name, of equal requests the same in the run that goes on.
+        look: Whether an earlier run may have kept one.
+    """
+
+    name: str
+    look: bool = False
+
+
 class EvaluateChunk(_Value):
     """Score a program on the rows from `start` up to, not including, `stop`; or on those of `rows`.
 
     The program is the activity's second argument: with large demos it is large, and the same for every chunk.
-    `compiling` says that it is part of a compile, and `allowance` what its calls may take, here and below; `run_id` is
-    the compile's.
+    `compiling` says that it is part of a compile, `allowance` what its calls may take, and `kept` where the answer is
+    kept, here and below; `run_id` is the compile's.
     """
 
     metric: CodeReference
@@ -67,6 +80,7 @@ class EvaluateChunk(_Value):
     compiling: bool = False
     allowance: Limits | None = None
     run_id: str | None = None
+    kept: Kept | None = None
 
     @property
     def indices(self) -> Sequence[int]:
@@ -96,6 +110,18 @@ class ChunkEvaluation(_Value):
     held: Held | None = None
 
 
+class FindRows(_Value):
+    """Find what an earlier run finished of an evaluation; `kept` is that of its chunks."""
+
+    kept: Kept
+
+
+class FoundRows(_Value):
+    """What was finished: chunks that share no row. What they took was paid for, and counts as found in a cache."""
+
+    chunks: tuple[ChunkEvaluation, ...] = ()
+
+
 class TraceRows(_Value):
     """Run a program on some training rows and keep what each predictor saw and said; see `TraceRequest`."""
 
@@ -111,6 +137,7 @@ class TraceRows(_Value):
     keep: Literal["accepted", "all"] = "accepted"
     compiling: bool = False
     allowance: Limits | None = None
+    kept: Kept | None = None
 
 
 class Suggest(_Value):
@@ -120,6 +147,7 @@ class Suggest(_Value):
     history: tuple[Trial, ...]
     count: int
     seed: int
+    kept: Kept | None = None
 
 
 class Suggestions(_Value):
@@ -161,6 +189,7 @@ class Generate(_Value):
     lm: LMConfig
     compiling: bool = False
     allowance: Limits | None = None
+    kept: Kept | None = None
 
 
 class CallTool(_Value):

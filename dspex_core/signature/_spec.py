@@ -47,7 +47,7 @@ class FieldSpec(BaseModel):
     def _without_the_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         written = cast("dict[str, Any]", handler(self))
         if not self.types:
-            del written["types"]
+            written.pop("types", None)
         return written
 
 

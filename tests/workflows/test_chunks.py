@@ -7,13 +7,13 @@ rows_wanted = st.integers(0, 200_000)
 sizes = st.none() | st.integers(1, 5_000)
 
 
-@given(rows=rows_wanted, start=st.integers(0, 200_000), size=sizes)
-def test_chunks_hold_every_row_that_is_left_once_and_in_order(rows, start, size):
-    chunks = plan_chunks(rows, start=start, chunk_rows=size)
+@given(rows=rows_wanted, size=sizes)
+def test_chunks_hold_every_row_once_and_in_order(rows, size):
+    chunks = plan_chunks(rows, chunk_rows=size)
     assert all(len(chunk) > 0 for chunk in chunks)
-    ends = [start, *(chunk.stop for chunk in chunks)]
+    ends = [0, *(chunk.stop for chunk in chunks)]
     assert [chunk.start for chunk in chunks] == ends[:-1]
-    assert ends[-1] == max(start, rows)
+    assert ends[-1] == rows
 
 
 @given(rows=st.integers(1, 200_000), size=st.integers(1, 5_000))
@@ -28,12 +28,6 @@ def test_without_one_no_chunk_is_large_and_only_the_last_is_small(rows):
     chunks = plan_chunks(rows)
     assert max(len(chunk) for chunk in chunks) <= 100
     assert all(len(chunk) >= 10 for chunk in chunks[:-1])
-
-
-@given(rows=st.integers(1, 200_000), start=st.integers(1, 200_000))
-def test_going_on_later_cuts_the_rest_into_chunks_of_the_same_size(rows, start):
-    whole, rest = plan_chunks(rows), plan_chunks(rows, start=start)
-    assert {len(chunk) for chunk in rest[:-1]} <= {len(whole[0])}
 
 
 def test_a_few_rows_are_one_activity_and_a_hundred_are_shared_among_workers():

@@ -3,8 +3,10 @@ from datetime import timedelta
 
 import pytest
 
-from dspex_core.artifacts import ArtifactStore
-from dspex_core.errors import ArtifactError, ArtifactMissingError, ConfigurationError
+from dspex_core.artifacts import ArtifactStore, Keyring
+from dspex_core.errors import ArtifactError, ArtifactMissingError, ConfigurationError, EncryptionError
+
+RUN = "0" * 64
 
 
 @pytest.fixture
@@ -82,10 +84,43 @@ async def test_asking_the_stores_clock_leaves_nothing_behind(store, folder):
 
 async def test_an_artifact_written_anew_since_it_was_listed_is_not_removed(store, folder):
     digest = await store.put(b"content")
+    (found,) = [artifact async for artifact in store.stored()]
     now = await store.now()
-    assert not await store.remove(digest, unless_since=now - timedelta(hours=1))
+    assert not await store.remove(found, unless_since=now - timedelta(hours=1))
     assert await store.get(digest) == b"content"
-    assert await store.remove(digest, unless_since=now + timedelta(hours=1))
-    assert not await store.remove(digest, unless_since=now + timedelta(hours=1))
+    assert await store.remove(found, unless_since=now + timedelta(hours=1))
+    assert not await store.remove(found, unless_since=now + timedelta(hours=1))
     with pytest.raises(ArtifactMissingError):
         await store.get(digest)
+
+
+async def test_what_goes_by_a_name_is_found_by_it_and_may_be_replaced(store, folder):
+    assert await store.kept(RUN + "/step/answer") is None
+    await store.keep(RUN + "/step/answer", b"first")
+    await store.keep(RUN + "/step/answer", b"second")
+    assert await ArtifactStore(folder.as_uri()).kept(RUN + "/step/answer") == b"second"
+
+
+async def test_names_of_a_folder_are_listed_in_order(store):
+    assert await store.names(RUN + "/step") == []
+    for name in (RUN + "/step/b", RUN + "/step/a", RUN + "/step-2/c"):
+        await store.keep(name, b"content")
+    assert await store.names(RUN + "/step") == [RUN + "/step/a", RUN + "/step/b"]
+    assert len(await store.names(RUN)) == 3
+    assert {artifact.digest async for artifact in store.stored()} == {RUN}
+
+
+@pytest.mark.parametrize("damage", [b"", b"half", b"x" * 100])
+async def test_what_goes_by_a_name_and_is_damaged_is_as_if_it_were_not_there(store, folder, damage):
+    await store.keep(RUN + "/step/answer", b"content")
+    next(path for path in folder.rglob("answer")).write_bytes(damage)
+    assert await store.kept(RUN + "/step/answer") is None
+
+
+async def test_what_goes_by_a_name_is_encrypted_where_artifacts_are(store, folder):
+    keys = Keyring({"2026-11": b"k" * 32})
+    await ArtifactStore(folder.as_uri(), keyring=keys).keep(RUN + "/step/answer", b"content")
+    assert b"content" not in next(path for path in folder.rglob("answer")).read_bytes()
+    assert await ArtifactStore(folder.as_uri(), keyring=keys).kept(RUN + "/step/answer") == b"content"
+    with pytest.raises(EncryptionError, match="DSPEX_ENCRYPTION_KEY"):
+        await store.kept(RUN + "/step/answer")

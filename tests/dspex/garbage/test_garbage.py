@@ -62,6 +62,8 @@ async def test_a_run_keeps_all_that_it_needs_and_what_nothing_refers_to_is_remov
         await ended.result()
         unused = [await store.put(os.urandom(100)) for _ in range(3)]
         unused_rows = await store_dataset(store, rows("never compiled"))
+        finished = {path for path in folder.glob("named/*/*/*") if path.is_file()}
+        await store.keep(f"{'0' * 64}/of/a-run-that-is-forgotten", b"content")
         model.change(latency_ms=300)
         under_way = await client.compile(
             conformance_program(), trainset=rows("t2"), valset=rows("v2"), id="garbage-running", chunk_rows=4, **given
@@ -83,6 +85,9 @@ async def test_a_run_keeps_all_that_it_needs_and_what_nothing_refers_to_is_remov
         left = {artifact.digest async for artifact in store.stored()}
         assert left.isdisjoint([*unused, unused_rows.digest])
         assert young in left
+        assert finished
+        assert finished <= set(folder.glob("named/*/*/*"))
+        assert await store.names("0" * 64) == []
         assert (await collected(client)).removed == 0
 
         model.change(latency_ms=0)

@@ -1,0 +1,37 @@
+from contextlib import suppress
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from dspex_core.errors import RunConflictError
+
+from ._evaluation import EVALUATION
+from ._values import EvaluationInput, EvaluationOutput
+
+TRIES = 120
+"""One a second."""
+
+
+async def started_evaluation(
+    request: EvaluationInput, workflow_id: str, *, summary: str
+) -> "workflow.ChildWorkflowHandle[Any, EvaluationOutput]":
+    """An evaluation, begun as a child workflow.
+
+    Raises:
+        RunConflictError: If one of that id goes on and on.
+    """
+    # That of an ended run, from which this one goes on, may have the id until its rows under way are done.
+    for _ in range(TRIES):
+        with suppress(WorkflowAlreadyStartedError):
+            return await workflow.start_child_workflow(
+                EVALUATION,
+                request,
+                id=workflow_id,
+                result_type=EvaluationOutput,
+                static_summary=summary,
+                cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
+                parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+            )
+        await workflow.sleep(1)
+    raise RunConflictError(f"{workflow_id} of an earlier run does not end: terminate it, and resume the run again")

@@ -19,6 +19,7 @@ from benchmarks import (
     evaluate_processes,
     evaluate_throughput,
     import_cost,
+    optimizers,
     predict_call,
 )
 from benchmarks._bench import Bench
@@ -38,6 +39,7 @@ ROWS: dict[str, _Row] = {
         evaluate_faults,
         evaluate_memory,
         durable_overhead,
+        optimizers,
     )
 }
 

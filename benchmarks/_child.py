@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ def all_ready(*, seconds: float = 60.0) -> None:
         if time.monotonic() > give_up_at:
             raise TimeoutError(f"the other processes were not ready within {seconds:g} s")
         time.sleep(0.005)
+
+
+def requests_made(api_base: str) -> int:
+    """Requests that the fake provider at this address has met so far."""
+    with urllib.request.urlopen(f"{api_base.removesuffix('/v1')}/stats") as answer:  # noqa: S310 - http, from our own process
+        return json.load(answer)["requests"]
 
 
 def peak_mib() -> float:

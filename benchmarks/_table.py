@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from statistics import median
 
 from benchmarks._measure import Measure
 
@@ -9,14 +8,14 @@ _ALIKE = 1.05
 
 
 def table(measures: Sequence[Measure]) -> str:
-    """Medians side by side, as plain aligned text."""
+    """Medians or means side by side, as plain aligned text."""
     lines = [_HEADER, *(_cells(measure) for measure in measures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADER))]
     return "\n".join(_aligned(line, widths) for line in [lines[0], tuple("-" * width for width in widths), *lines[1:]])
 
 
 def _cells(measure: Measure) -> tuple[str, ...]:
-    ours, dspy = (_number(samples) for samples in (measure.ours, measure.dspy))
+    ours, dspy = (_number(measure, samples) for samples in (measure.ours, measure.dspy))
     return measure.row, measure.what, measure.unit, ours, dspy, _verdict(measure.times_better)
 
 
@@ -28,11 +27,11 @@ def _verdict(times_better: float | None) -> str:
     return f"{times_better:.3g}x better" if times_better > 1 else f"{1 / times_better:.3g}x worse"
 
 
-def _number(samples: tuple[float, ...]) -> str:
+def _number(measure: Measure, samples: tuple[float, ...]) -> str:
     if not samples:
         return "-"
-    middle = median(samples)
-    return f"{middle:,.0f}" if abs(middle) >= 100 else f"{middle:.3g}"
+    shown = measure.of(samples)
+    return f"{shown:,.0f}" if abs(shown) >= 100 else f"{shown:.3g}"
 
 
 def _aligned(line: tuple[str, ...], widths: list[int]) -> str:

@@ -21,6 +21,7 @@ from dspex_core.optimizers._plan import Plan, planned
 from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._result import CompileResult, P
 from dspex_core.optimizers._search import Search
+from dspex_core.optimizers._side_by_side import both
 from dspex_core.record import require_inputs
 from dspex_core.seam import (
     ConfiguredLM,
@@ -76,6 +77,8 @@ class Optimizer(BaseModel):
 
     name: ClassVar[str]
     """What the command line and the registry call it."""
+    beside_baseline: ClassVar[bool] = False
+    """Whether `search` starts while the program as given is being scored; `await search.baseline()` is its score."""
 
     metric: MetricLike | None = None
     seed: int = Field(default=0)
@@ -163,7 +166,6 @@ class Optimizer(BaseModel):
         end, found = current_early_end(), list[CompileResult[P]]()
         try:
             with end.of_this_task(), compiling():
-                await search.evaluate(search.student.get_state(), "baseline")
                 found.append(await self._found(search, folds))
         except BudgetReachedError as error:
             end.reason = str(error)
@@ -215,10 +217,11 @@ class Optimizer(BaseModel):
         return await planned(type(self).__name__, begin, lambda search: self._found(search, folds), lm=lm)
 
     async def _found(self, search: Search[P], folds: int | None) -> CompileResult[P]:
-        """What the search comes to, of which the program as it was given is scored."""
+        """What the search comes to, the scoring of the program as it was given included."""
         if folds is not None:
+            await search.evaluate(search.student.get_state(), "baseline")
             return await CrossValidation[P](self, folds).run(search)
-        return search.result(await self.search(search))
+        return search.result(await self.run_search(search))
 
     def check_folds(self, student: Program, trainset: Dataset, *, folds: int, teacher: Program | None = None) -> None:
         """Refuse what cannot be cross-validated, before anything is paid for. Raises as `compile` does."""
@@ -263,6 +266,14 @@ class Optimizer(BaseModel):
     def run(self, student: P, **given: Any) -> CompileResult[P]:
         """The same as `await optimizer.compile(student, …)`, from synchronous code; works inside a notebook too."""
         return run_synchronously(self.compile(student, **given))
+
+    async def run_search(self, search: Search[P], *, label: str = "baseline") -> ProgramState:
+        """What `search` finds, once the program as given is scored under this label, or beside that."""
+        if not self.beside_baseline:
+            await search.evaluate(search.student.get_state(), label)
+            return await self.search(search)
+        _, found = await both(search.begin(label), self.search(search))
+        return found
 
     async def search(self, search: Search[P]) -> ProgramState:
         """The optimizer's algorithm: returns the state it found, having scored what it wants scored."""

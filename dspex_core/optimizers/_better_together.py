@@ -169,8 +169,7 @@ class BetterTogether(Optimizer):
         if valset is search.valset and step.task_lm == search.task_lm:
             step.share_scores(search)
         try:
-            await step.evaluate(state, so_far)
-            found = await optimizer.search(step)
+            found = await optimizer.run_search(step, label=so_far)
         finally:
             # In any case: a compile that ends early ends with the best of these, too.
             search.absorb(step, [each for each in map(renamed, step.candidates) if each is not None])

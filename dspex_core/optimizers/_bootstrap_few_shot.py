@@ -35,6 +35,7 @@ class BootstrapFewShot(Optimizer):
     """
 
     name: ClassVar[str] = "bootstrap_few_shot"
+    beside_baseline: ClassVar[bool] = True
 
     metric_threshold: float | None = None
     max_bootstrapped_demos: int = Field(default=4, ge=0)

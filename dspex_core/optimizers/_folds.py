@@ -84,8 +84,7 @@ class CrossValidation(Generic[P]):
             teacher_lm=search.teacher_lm,
         )
         self._optimizer.prepare(inner)
-        await inner.evaluate(search.student.get_state(), "baseline")
-        found = inner.result(await self._optimizer.search(inner))
+        found = inner.result(await self._optimizer.run_search(inner))
         return inner, found.program.get_state()
 
     def _parts(self, size: int) -> list[_Rows]:

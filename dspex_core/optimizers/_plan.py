@@ -100,7 +100,7 @@ async def planned(
     Args:
         name: The optimizer's.
         begin: Makes the search that a compile would begin, on a runtime.
-        run: The optimizer's algorithm.
+        run: The optimizer's algorithm, the scoring of the program as given included.
         lm: The model in force.
 
     Raises:
@@ -114,7 +114,6 @@ async def planned(
         with rehearsing(rehearsal) as runtime:
             search = begin(runtime)
             try:
-                await search.evaluate(search.student.get_state(), "baseline")
                 await run(search)
             except DSPExError as error:
                 notes.append(f"{_OUTCOMES[scenario]} the run ends early: {error}")

@@ -36,6 +36,7 @@ class BootstrapFewShotWithRandomSearch(RacingOptimizer):
     """
 
     name: ClassVar[str] = "bootstrap_few_shot_with_random_search"
+    beside_baseline: ClassVar[bool] = True
 
     metric_threshold: float | None = None
     max_bootstrapped_demos: int = Field(default=4, ge=0)

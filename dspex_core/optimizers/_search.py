@@ -1,4 +1,5 @@
-from collections.abc import Generator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -6,9 +7,10 @@ from typing import Any, Generic
 from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import EvaluationError
-from dspex_core.events import CandidateProposed, OptimizationStep, PhaseStarted, UsageAdded
+from dspex_core.events import OptimizationStep, PhaseStarted, UsageAdded
 from dspex_core.modules import Module
 from dspex_core.optimizers._digest import digest_of
+from dspex_core.optimizers._entries import Entries
 from dspex_core.optimizers._once import Once
 from dspex_core.optimizers._racing import Blocks, Heat, Racing, Scores, run_races
 from dspex_core.optimizers._rehearsal import current_rehearsal
@@ -28,7 +30,6 @@ from dspex_core.seam import (
     TraceResult,
     metered,
     percent,
-    plain,
     rolled_out,
     scoped_runtime,
 )
@@ -93,18 +94,29 @@ class Search(Generic[P]):
         self.teacher_lm = teacher_lm
         self.task_lm: LMConfig | None = None
         self.val_rows: tuple[int, ...] = tuple(range(len(valset))) if valset is not None else ()
-        self.candidates: list[Candidate] = []
+        self._entries = Entries(runtime)
+        self.candidates: list[Candidate] = self._entries.candidates
         self.usage = Usage()
         self.metric_calls = 0
         self.steps = 0
-        self._asked = 0
-        self._done: dict[int, Candidate] = {}
         self._evaluating = 0
         self._unbooked = Usage()
         self._scores: Once[tuple[str, int], _Scored] = Once()
         self._traces: Once[tuple[str, int, int, LMConfig | None], RowTrace] = Once()
         self._failure = ""
+        self._baseline: asyncio.Task[Candidate | None] | None = None
         self._scores_trainset = trainset is valset or (isinstance(trainset, StoredDataset) and trainset == valset)
+
+    def begin(self, label: str) -> Awaitable[Candidate | None]:
+        """Start scoring the program as it was given, beside whatever comes next but for other scoring."""
+        self._baseline = asyncio.create_task(self.evaluate(self.student.get_state(), label))
+        return self._baseline
+
+    async def baseline(self) -> Candidate | None:
+        """The program as it was given, once it is scored; None without a validation set."""
+        if self._baseline is not None:
+            await self._baseline
+        return self.candidates[0] if self.candidates else None
 
     async def evaluate(self, state: ProgramState, label: str, *, parent: int | None = None) -> Candidate | None:
         """Score a state on the validation set and enter it as a candidate; without a validation set, do nothing."""
@@ -130,14 +142,16 @@ class Search(Generic[P]):
         """
         if self.valset is None or self.metric is None or not proposals:
             return []
-        numbered = list(enumerate(proposals, start=self._asked))
-        self._asked += len(proposals)
+        numbered = list(zip(self._entries.numbers(len(proposals)), proposals, strict=True))
         heats = [Heat(self.val_rows if proposal.rows is None else proposal.rows) for proposal in proposals]
+        if numbered[0][0] > 0:
+            await self.baseline()
         racing = racing if self._complete else None
         if racing is None:
             self.runtime.emit(PhaseStarted(phase=phase, detail=detail, rows=sum(len(heat.rows) for heat in heats)))
         for index, proposal in numbered:
-            self._propose(index, proposal)
+            told = None if proposal.rows is None else self._told_rows(proposal.rows)
+            self._entries.propose(index, proposal, told)
         if racing is not None:
             heats = await self._raced(proposals, heats, racing, phase=phase, detail=detail)
         with self._evaluation():
@@ -241,8 +255,7 @@ class Search(Generic[P]):
         self.metric_calls += other.metric_calls
         self.steps += other.steps - 1  # the first was about what it began with
         if self.valset is not None:
-            self.candidates += candidates
-            self._asked += len(candidates)
+            self._entries.take_over(candidates)
 
     def phase(self, name: str, *, detail: str = "") -> None:
         """Tell what comes next."""
@@ -254,7 +267,7 @@ class Search(Generic[P]):
         Raises:
             EvaluationError: If every row of every candidate failed: there is no winner then.
         """
-        self._enter_the_rest()
+        self._entries.enter_the_rest()
         complete = self._complete
         if not complete:
             return self._result(found, None)
@@ -312,33 +325,12 @@ class Search(Generic[P]):
             estimate=heat.estimate,
             usage=heat.usage + usage,
         )
-        self._done[index] = candidate
-        while (following := self._done.pop(len(self.candidates), None)) is not None:
-            self._enter(following)
+        self._entries.enter(candidate)
         return candidate
 
     def _told_rows(self, rows: Sequence[int]) -> int | None:
         """How many rows a candidate is scored on, where that is not all."""
         return None if set(rows) >= set(self.val_rows) else len(rows)
-
-    def _enter_the_rest(self) -> None:
-        """Enter candidates that were scored before an earlier one was, which a search that ended early left so."""
-        known = len(self.candidates) or 1
-        for _, each in sorted(self._done.items()):
-            if max(each.parent or 0, each.merged_with or 0) < known:
-                self._enter(each.model_copy(update={"index": len(self.candidates)}))
-
-    def _propose(self, index: int, proposal: Proposal) -> None:
-        self.runtime.emit(
-            CandidateProposed(
-                index=index,
-                label=proposal.label,
-                state=plain(proposal.state),
-                parent=proposal.parent,
-                merged_with=proposal.merged_with,
-                rows=None if proposal.rows is None else self._told_rows(proposal.rows),
-            )
-        )
 
     def _step(self, found: Sequence[Candidate]) -> None:
         self.steps += 1
@@ -347,10 +339,6 @@ class Search(Generic[P]):
         self.runtime.emit(
             OptimizationStep(step=self.steps, candidates=indices, best=best.index, score=best.likely_score)
         )
-
-    def _enter(self, candidate: Candidate) -> None:
-        self.candidates.append(candidate)
-        self.runtime.emit(candidate.evaluated())
 
     def _known(self, digest: str, rows: Sequence[int]) -> Scores:
         found = {row: self._scores.known((digest, row)) for row in rows}

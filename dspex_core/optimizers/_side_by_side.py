@@ -1,12 +1,12 @@
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
     """Two results, the work done side by side; if one fails, the other is finished first."""
     one, other = await asyncio.gather(first, second, return_exceptions=True)
     if isinstance(one, BaseException):

@@ -241,7 +241,7 @@ class Runtime(Protocol):
         Args:
             space: How many choices each dimension has.
             history: What was tried so far, in order.
-            count: How many combinations to suggest; they are meant to be tried side by side.
+            count: How many combinations to suggest, meant to be tried side by side. 0 gets what suggests ready.
             seed: With the history it decides the suggestions.
 
         Returns:

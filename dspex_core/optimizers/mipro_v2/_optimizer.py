@@ -47,8 +47,10 @@ class MIPROv2(RacingOptimizer):
         minibatch: Whether trials are scored on some rows first, where there are more than 50 validation rows (with
             auto=None: always).
         minibatch_size: Rows of a minibatch.
-        minibatch_full_eval_steps: Trials after which the most promising combination is scored on all rows.
-        parallel_trials: Trials side by side; the result depends on it, and on nothing else that runs at once.
+        minibatch_full_eval_steps: Trials for each of which a most promising combination is scored on all rows, once
+            the batch of trials is done.
+        parallel_trials: Trials side by side, a batch; the result depends on it, and on nothing else that runs at once.
+            The sampler's first ten are random, so a batch of ten loses nothing there, and waits for stragglers least.
         prompt_model: The model that describes and proposes; None for the one in force.
         task_model: The model that the program runs on; None for the one in force.
         init_temperature: Temperature of proposals.
@@ -64,6 +66,7 @@ class MIPROv2(RacingOptimizer):
     """
 
     name: ClassVar[str] = "mipro_v2"
+    beside_baseline: ClassVar[bool] = True
 
     seed: int = 9
     auto: Auto | None = "light"
@@ -75,7 +78,7 @@ class MIPROv2(RacingOptimizer):
     minibatch: bool = True
     minibatch_size: int = Field(default=35, ge=1)
     minibatch_full_eval_steps: int = Field(default=5, ge=1)
-    parallel_trials: int = Field(default=5, ge=1)
+    parallel_trials: int = Field(default=10, ge=1)
     prompt_model: LMOption = None
     task_model: LMOption = None
     init_temperature: float = Field(default=1.0, ge=0)
@@ -88,13 +91,8 @@ class MIPROv2(RacingOptimizer):
 
     async def search(self, search: Search[P]) -> ProgramState:
         """Bootstrap sets of demos and describe the data; propose instructions; search for the best combination."""
-        student = search.student.get_state()
-        schedule = self.schedule(predictors=len(student.predictors), val_rows=len(search.val_rows))
-        demo_sets, data_summary = await both(self._demo_sets(search, schedule), self._data_summary(search))
-        instructions = await self._proposer().propose(
-            search, demo_sets, data_summary=data_summary, count=schedule.instructions
-        )
-        combinations = Combinations(student, instructions, [] if self.zero_shot else demo_sets)
+        schedule = self.schedule(predictors=len(search.student.get_state().predictors), val_rows=len(search.val_rows))
+        combinations, _ = await both(self._combinations(search, schedule), self._sampler_ready(search))
         return await best_combination(
             search, combinations, schedule, parallel_trials=self.parallel_trials, seed=self.seed, racing=self.race
         )
@@ -178,6 +176,18 @@ class MIPROv2(RacingOptimizer):
     @property
     def _candidates(self) -> int:
         return self.num_candidates or CANDIDATES[self.auto or "light"]
+
+    async def _combinations(self, search: Search[P], schedule: Schedule) -> Combinations:
+        """What there is to combine: instructions proposed in the light of demos and data, and sets of demos."""
+        demo_sets, data_summary = await both(self._demo_sets(search, schedule), self._data_summary(search))
+        instructions = await self._proposer().propose(
+            search, demo_sets, data_summary=data_summary, count=schedule.instructions
+        )
+        return Combinations(search.student.get_state(), instructions, [] if self.zero_shot else demo_sets)
+
+    async def _sampler_ready(self, search: Search[P]) -> None:
+        # Asked for no suggestion, it is loaded all the same, which takes half a second: now it delays nothing.
+        await search.runtime.suggest({}, [], count=0, seed=self.seed)
 
     async def _demo_sets(self, search: Search[P], schedule: Schedule) -> list[ProgramState]:
         """As many sets of demos as planned, made side by side; for instructions alone, a few demos to propose from."""

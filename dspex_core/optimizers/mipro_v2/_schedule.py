@@ -21,7 +21,7 @@ class Schedule:
         demo_sets: Sets of demos for each predictor, the empty one included.
         trials: Combinations tried.
         minibatch: Rows a trial is scored on; None for all.
-        steps: Trials after which the most promising one is scored on all rows.
+        steps: Trials for each of which a most promising one is scored on all rows.
     """
 
     instructions: int
@@ -33,7 +33,13 @@ class Schedule:
     @property
     def full_evaluations(self) -> int:
         """Evaluations on all rows, that of the program as given not counted."""
-        return 0 if self.minibatch is None else -(-self.trials // self.steps)
+        return self.full_evaluations_due(self.trials)
+
+    def full_evaluations_due(self, done: int) -> int:
+        """How many of them there are to be once so many trials are done: the last trials always have theirs."""
+        if self.minibatch is None:
+            return 0
+        return -(-done // self.steps) if done >= self.trials else done // self.steps
 
     def metric_calls(self, val_rows: int) -> int:
         """Rows scored at most in the search, that of the program as given included, those of bootstrapping not."""

@@ -36,7 +36,8 @@ async def best_combination(
     """Try combinations that a sampler suggests; score the most promising ones on all rows.
 
     Trials go out in batches: suggestions for a batch are drawn from what was known before it, so that the order in
-    which its trials end decides nothing.
+    which its trials end decides nothing. The trials of a batch are scored on the same rows, since a difference on the
+    same rows says more than one on different rows; a combination suggested twice is then paid for once.
 
     Source: Opsahl-Ong et al. 2024, "Optimizing Instructions and Demonstrations for Multi-Stage Language Model
     Programs", section 3.4 and algorithm 3 (MIPRO).
@@ -45,17 +46,16 @@ async def best_combination(
         The state of the most promising combination.
     """
     rng = random.Random(seed)  # noqa: S311 - repeatable by design
-    history = [Trial(choices=combinations.default, score=search.candidates[0].score)]
+    baseline = await search.baseline()
+    history = [] if baseline is None else [Trial(choices=combinations.default, score=baseline.score)]
     tried: dict[tuple[int, ...], _Tried] = {}
     done = 0
     while done < schedule.trials:
-        count = min(parallel_trials, schedule.steps - done % schedule.steps, schedule.trials - done)
+        count = min(parallel_trials, schedule.trials - done)
         batch = await search.runtime.suggest(combinations.sizes, history, count=count, seed=seed)
+        rows = _drawn(search, schedule, rng)
         proposals = [
-            Proposal(
-                combinations.state(choices), combinations.label(choices), parent=0, rows=_drawn(search, schedule, rng)
-            )
-            for choices in batch
+            Proposal(combinations.state(choices), combinations.label(choices), parent=0, rows=rows) for choices in batch
         ]
         detail = f"{done + 1} to {done + count} of {schedule.trials}"
         candidates = await search.evaluate_all(proposals, phase=PHASE, detail=detail, racing=racing)
@@ -64,28 +64,29 @@ async def best_combination(
             one = tried.setdefault(_key(choices), _Tried(choices))
             one.candidates.append(candidate)
             one.complete = one.complete or candidate.rows is None or schedule.minibatch is None
+        due = schedule.full_evaluations_due(done + count) - schedule.full_evaluations_due(done)
+        history += await _completed(search, combinations, list(tried.values()), due, racing)
         done += count
-        if done % schedule.steps == 0 or done == schedule.trials:
-            history += await _completed(search, combinations, list(tried.values()), racing)
     return combinations.state(max(tried.values(), key=lambda one: one.mean).choices)
 
 
 async def _completed(
-    search: Search[P], combinations: Combinations, tried: list[_Tried], racing: Racing | None
+    search: Search[P], combinations: Combinations, tried: list[_Tried], count: int, racing: Racing | None
 ) -> list[Trial]:
-    """Score the combination of the best mean on all rows, of those that were not yet."""
-    waiting = [one for one in tried if not one.complete]
-    if not waiting:
-        return []
-    best = max(waiting, key=lambda one: one.mean)
-    best.complete = True
-    proposal = Proposal(
-        combinations.state(best.choices), combinations.label(best.choices), parent=best.candidates[-1].index
-    )
-    candidates = await search.evaluate_all(
-        [proposal], phase="scoring the most promising", detail=proposal.label, racing=racing
-    )
-    return [Trial(choices=best.choices, score=candidate.likely_score) for candidate in candidates]
+    """Score the combinations of the best means on all rows, so many of those that were not yet."""
+    waiting = sorted((one for one in tried if not one.complete), key=lambda one: one.mean, reverse=True)[:count]
+    proposals = [
+        Proposal(combinations.state(one.choices), combinations.label(one.choices), parent=one.candidates[-1].index)
+        for one in waiting
+    ]
+    detail = " and ".join(proposal.label for proposal in proposals)
+    candidates = await search.evaluate_all(proposals, phase="scoring the most promising", detail=detail, racing=racing)
+    for one in waiting:
+        one.complete = True
+    return [
+        Trial(choices=one.choices, score=candidate.likely_score)
+        for one, candidate in zip(waiting, candidates, strict=True)
+    ]
 
 
 def _drawn(search: Search[P], schedule: Schedule, rng: random.Random) -> tuple[int, ...] | None:

@@ -113,16 +113,41 @@ async def test_a_run_makes_the_calls_that_its_plan_says(start_model):
     assert scored <= schedule.metric_calls(60)
 
 
-async def test_a_full_evaluation_follows_every_few_trials_and_the_last_one(start_model):
+@pytest.mark.parametrize(
+    ("parallel", "scored"),
+    [(2, [None, 4, 4, None, 4, 4, None, 4, None]), (10, [None, 4, 4, 4, 4, 4, None, None, None])],
+)
+async def test_full_evaluations_follow_each_batch_one_for_every_few_trials(start_model, parallel, scored):
     result = await compiled(
         start_model(heeding), trainset=rows(6), valset=rows(12, start=6), auto=None, num_candidates=3, num_trials=5,
-        minibatch_size=4, minibatch_full_eval_steps=2,
+        minibatch_size=4, minibatch_full_eval_steps=2, parallel_trials=parallel,
     )  # fmt: skip
-    assert [candidate.rows for candidate in result.candidates] == [None, 4, 4, None, 4, 4, None, 4, None]
+    assert [candidate.rows for candidate in result.candidates] == scored
     for candidate in result.candidates:
         if candidate.index and candidate.rows is None:
             tried = result.candidates[candidate.parent]
             assert (tried.rows, tried.state) == (4, candidate.state)
+
+
+async def test_a_combination_suggested_twice_in_a_batch_is_paid_for_once(start_model):
+    result = await compiled(
+        start_model(heeding), trainset=rows(6), valset=rows(12, start=6), auto=None, num_candidates=2, num_trials=10,
+        minibatch_size=4,
+    )  # fmt: skip
+    trials = [candidate for candidate in result.candidates if candidate.rows == 4]
+    states = {candidate.state.model_dump_json() for candidate in trials}
+    assert len(states) < len(trials) == 10
+    assert sum(candidate.usage.lm_calls + candidate.usage.cached_calls for candidate in trials) <= 4 * len(states)
+
+
+async def test_the_program_as_given_is_scored_while_demos_are_bootstrapped(start_model):
+    with events.subscribe(types=events.RUNS) as stream:
+        await compiled(start_model(heeding), trainset=rows(6), valset=rows(4, start=6), **SMALL)
+    told = [event async for event in stream]
+    bootstrapping = next(n for n, event in enumerate(told) if getattr(event, "phase", "") == "bootstrapping demos")
+    scored = next(n for n, event in enumerate(told) if event.type == "candidate_evaluated")
+    assert bootstrapping < scored
+    assert told[scored].label == "baseline"
 
 
 @pytest.mark.slow

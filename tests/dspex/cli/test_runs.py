@@ -56,7 +56,7 @@ async def test_a_run_that_was_left_goes_on_and_is_watched_listed_shown_and_expor
     await watch.until_said("evaluating baseline")
     await again.until_said("attached", "evaluating baseline")
     shown, listed = await asyncio.gather(dspex("runs", "show", "left-alone", "--json"), dspex("runs", "list", "--json"))
-    assert (shown.document["status"], shown.document["phase"]) == ("running", "evaluating baseline")
+    assert (shown.document["status"], shown.document["phase"]) == ("running", "bootstrapping demos")
     assert {"id": "left-alone", "optimizer": "bootstrap_few_shot"}.items() <= listed.document[0].items()
 
     held.let_go()

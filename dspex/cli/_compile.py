@@ -1,6 +1,7 @@
 import asyncio
 import time
 import uuid
+import warnings
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -70,6 +71,18 @@ async def compile_program(job: CompileJob) -> None:
                 say("MLflow is told nothing: it is shown durable runs")
             await _in_process(job)
             return
+        run = await _started(client, job)
+        say(f"run {run.id}{' is under way already: attached' if run.attached else ''}  {run.web_ui or ''}".rstrip())
+        if job.detach:
+            _tell_detached(run, job)
+            return
+        ends_with_us = client.server.origin == "dev server"
+        await follow(run, output=job.output, as_json=job.as_json, ends_with_us=ends_with_us, mlflow=job.mlflow)
+
+
+async def _started(client: Client, job: CompileJob) -> Run:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
         run = await client.compile(
             job.task.program,
             optimizer=job.optimizer,
@@ -83,12 +96,9 @@ async def compile_program(job: CompileJob) -> None:
             **job.placement,
             folds=job.folds,
         )
-        say(f"run {run.id}{' is under way already: attached' if run.attached else ''}  {run.web_ui or ''}".rstrip())
-        if job.detach:
-            _tell_detached(run, job)
-            return
-        ends_with_us = client.server.origin == "dev server"
-        await follow(run, output=job.output, as_json=job.as_json, ends_with_us=ends_with_us, mlflow=job.mlflow)
+    for warning in told:
+        say(f"warning: {warning.message}")
+    return run
 
 
 async def follow(
@@ -188,6 +198,11 @@ async def _client(job: CompileJob, stack: AsyncExitStack) -> Client:
 
 
 async def _in_process(job: CompileJob) -> None:
+    if job.budget is not None:
+        given = {"trainset": job.task.trainset, "valset": job.task.valset, "folds": job.folds}
+        lms = {"lm": job.lm, "teacher_lm": job.teacher_lm}
+        if shortfall := await job.optimizer.shortfall(job.task.program, budget=job.budget, **given, **lms):
+            say(f"warning: {shortfall}")
     began = time.monotonic()
     run_id = job.id or f"{job.optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
     with using(lm=job.lm), spending(job.budget), ProgressView() as view, events.subscribe(types=events.RUNS) as stream:

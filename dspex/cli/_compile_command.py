@@ -92,7 +92,10 @@ class CompileCommand:
     async def _tell_plan(self, task: Task, optimizer: Optimizer) -> None:
         teacher_lm = None if self.teacher_lm is None else LM(self.teacher_lm, api_base=self.api_base)
         lm = LM(self.lm, api_base=self.api_base)
-        await tell_plan(task, optimizer, lm=lm, teacher_lm=teacher_lm, folds=self.folds, as_json=self.as_json)
+        budget = budget_of(self.budget_usd, self.budget_calls, self.on_limit)
+        await tell_plan(
+            task, optimizer, lm=lm, teacher_lm=teacher_lm, folds=self.folds, budget=budget, as_json=self.as_json
+        )
 
     async def _job(self, task: Task, optimizer: Optimizer) -> CompileJob:
         teacher_lm = None if self.teacher_lm is None else await ready_lm(self.teacher_lm, api_base=self.api_base)

@@ -1,15 +1,29 @@
 from dspex.cli._inputs import Task
 from dspex.cli._shell import say, tell, tell_json
+from dspex_core.budget import Budget
 from dspex_core.lm import LM
 from dspex_core.optimizers import Optimizer, Range
 
 
 async def tell_plan(
-    task: Task, optimizer: Optimizer, *, lm: LM, teacher_lm: LM | None, folds: int | None, as_json: bool
+    task: Task,
+    optimizer: Optimizer,
+    *,
+    lm: LM,
+    teacher_lm: LM | None,
+    folds: int | None,
+    budget: Budget | None,
+    as_json: bool,
 ) -> None:
     """Tell what a compile will take; nothing is started, and nothing is asked of anybody."""
     plan = await optimizer.plan(
-        task.program, trainset=task.trainset, valset=task.valset, lm=lm, teacher_lm=teacher_lm, folds=folds
+        task.program,
+        trainset=task.trainset,
+        valset=task.valset,
+        lm=lm,
+        teacher_lm=teacher_lm,
+        folds=folds,
+        budget=budget,
     )
     for warning in plan.warnings:
         say(f"warning: {warning}")
@@ -23,8 +37,10 @@ async def tell_plan(
     tell(f"received  {_told(plan.completion_tokens)} tokens")
     tell(f"cost      {'unknown' if plan.cost_usd is None else _dollars(plan.cost_usd)}")
     tell(f"scored    {_told(plan.metric_calls)} rows, {_told(plan.evaluations)} evaluations")
-    if plan.calls_to_second_proposal is not None:
-        tell(f"second    proposal tried after at most {plan.calls_to_second_proposal:,} calls")
+    reach = plan.to_second_proposal
+    if reach is not None:
+        which = "second    proposal" if reach.proposals > 1 else "only      proposal"
+        tell(f"{which} tried after {_told(reach.lm_calls)} calls")
     for note in plan.notes:
         tell(f"note      {note}")
 

@@ -136,6 +136,9 @@ class Client:
                 first, 5 last; 3 if not given), `tenant` (whom it is for: tenants whose tasks wait on one queue get
                 their turn alike), `folds` (in place of a valset: see `Optimizer.compile`).
 
+        Warns:
+            UserWarning: If the budget is used up before the optimizer can have tried a second proposal.
+
         Raises:
             InputError: If something given cannot be used; nothing was started then.
         """
@@ -143,6 +146,7 @@ class Client:
         rows = as_rows(trainset), as_rows(valset)
         wanted = WantedCompile(program_of(program), optimizer, *rows, lm, teacher, teacher_lm, given)
         run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
+        await wanted.warn()
         request = await wanted.request(self._plugin.store, searchable=await self._register())
         attached = await self._start(
             wanted.workflow_type,

@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,6 +74,23 @@ class WantedCompile:
             raise ConfigurationError("a durable compile scores on a valset or in folds: give one of the two")
         if self.options.budget is not None:
             require_prices(self.options.budget, self.lm, self.teacher_lm, self.optimizer)
+
+    async def warn(self) -> None:
+        """Warn the caller's caller of a budget that buys no search."""
+        if self.options.budget is None:
+            return
+        shortfall = await self.optimizer.shortfall(
+            self.program,
+            budget=self.options.budget,
+            trainset=self.trainset,
+            valset=self.valset,
+            teacher=self.teacher,
+            lm=self.lm,
+            teacher_lm=self.teacher_lm,
+            folds=self.options.folds,
+        )
+        if shortfall is not None:
+            warnings.warn(shortfall, stacklevel=3)
 
     @property
     def workflow_type(self) -> str:

@@ -9,7 +9,7 @@ from dspex_core.optimizers._ensemble import Ensemble
 from dspex_core.optimizers._infer_rules import InferRules
 from dspex_core.optimizers._knn_few_shot import KNNFewShot
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
-from dspex_core.optimizers._plan import Plan, Range
+from dspex_core.optimizers._plan import Plan, Range, Reach
 from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._random_search import BootstrapFewShotWithRandomSearch
 from dspex_core.optimizers._registry import OPTIMIZERS, optimizer_named
@@ -44,6 +44,7 @@ __all__ = [
     "Racing",
     "RacingOptimizer",
     "Range",
+    "Reach",
     "Search",
     "TrainedModel",
     "Trainer",

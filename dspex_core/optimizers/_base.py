@@ -13,6 +13,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError
 
+from dspex_core.budget import Limits
 from dspex_core.errors import BudgetReachedError, ConfigurationError, DatasetError, DSPExError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
 from dspex_core.modules import as_program, as_rows
@@ -183,6 +184,7 @@ class Optimizer(BaseModel):
         teacher_lm: LMConfig | ConfiguredLM | None = None,
         lm: LMConfig | ConfiguredLM | None = None,
         folds: int | None = None,
+        budget: Limits | None = None,
     ) -> Plan:
         """Say what a compile of the same arguments will take, without calling anything.
 
@@ -197,6 +199,7 @@ class Optimizer(BaseModel):
             teacher_lm: The model that the teacher runs on, an LM or its configuration.
             lm: The model in force, an LM or its configuration; list prices are known to an LM alone.
             folds: Folds that the training rows are split into, in place of a valset.
+            budget: What the compile may take; `warnings` say so if that buys no search.
 
         Raises:
             DatasetError: If there is nothing to learn from or to score on, or the rows are not at hand.
@@ -214,7 +217,20 @@ class Optimizer(BaseModel):
                 folds=folds,
             )
 
-        return await planned(type(self).__name__, begin, lambda search: self._found(search, folds), lm=lm)
+        plan = await planned(type(self).__name__, begin, lambda search: self._found(search, folds), lm=lm)
+        shortfall = None if budget is None else plan.shortfall(budget)
+        return plan if shortfall is None else plan.model_copy(update={"warnings": (*plan.warnings, shortfall)})
+
+    async def shortfall(self, student: Program, *, budget: Limits, **given: Any) -> str | None:
+        """Why a compile of these arguments, which are those of `plan`, buys no search with a budget.
+
+        Returns:
+            A sentence; None if it does buy one, or if the run cannot be planned.
+        """
+        try:
+            return (await self.plan(student, **given)).shortfall(budget)
+        except DSPExError:
+            return None
 
     async def _found(self, search: Search[P], folds: int | None) -> CompileResult[P]:
         """What the search comes to, the scoring of the program as it was given included."""

@@ -1,17 +1,19 @@
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from dspex_core.budget import Limits
 from dspex_core.errors import DSPExError
 from dspex_core.optimizers._prompt_sizes import PromptSizes
-from dspex_core.optimizers._rehearsal import Rehearsal, Scenario, rehearsing
+from dspex_core.optimizers._rehearsal import Rehearsal, Scenario, Spent, rehearsing
 from dspex_core.optimizers._result import P
 from dspex_core.optimizers._search import Search
 from dspex_core.seam import ConfiguredLM, LMConfig, Program, Runtime
 
 N = TypeVar("N", int, float)
+_Spent = Mapping[LMConfig | None, Spent]
 
 _BEST, _LIKELY, _WORST = (
     Scenario(solved=1.0, loops="fewest", repeats=0.7),
@@ -23,6 +25,7 @@ _OUTCOMES = {
     _LIKELY: "if half of the rows come out right",
     _WORST: "if no row comes out right",
 }
+_LIKELY_PLACE = list(_OUTCOMES).index(_LIKELY)
 _SECOND = 2
 
 
@@ -45,6 +48,27 @@ class Range(BaseModel, Generic[N]):
     high: N
 
 
+class Reach(BaseModel):
+    """What a run takes until a search can learn from what it tried.
+
+        plan = await MIPROv2(metric="exact_match").plan(program, trainset=trainset, valset=valset)
+        print(plan.to_second_proposal.lm_calls.expected)
+
+    Attributes:
+        proposals: States tried by then besides the program as given: two, or one where no second one is tried.
+        lm_calls: Calls to models.
+        tokens: Tokens sent and received.
+        cost_usd: US dollars at list price; None if the price of some model is not known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    proposals: int
+    lm_calls: Range[int]
+    tokens: Range[int]
+    cost_usd: Range[float] | None
+
+
 class Plan(BaseModel):
     """What a compile will take, before anything is paid for.
 
@@ -59,8 +83,8 @@ class Plan(BaseModel):
         cost_usd: US dollars at list price; None if the price of some model is not known.
         metric_calls: Rows that a program is run and scored on.
         evaluations: Times that a state is scored.
-        calls_to_second_proposal: Calls until a second state besides the program as given was tried, at most; None where
-            no second one is tried. With a budget below it, a run cannot learn from its first proposal.
+        to_second_proposal: What it takes until a second state besides the program as given was tried, or the only one;
+            with a smaller budget nothing is learnt. None where none is tried.
         notes: What the numbers rest on.
         warnings: What to think about before money is spent.
     """
@@ -74,9 +98,38 @@ class Plan(BaseModel):
     cost_usd: Range[float] | None
     metric_calls: Range[int]
     evaluations: Range[int]
-    calls_to_second_proposal: int | None
+    to_second_proposal: Reach | None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def shortfall(self, budget: Limits) -> str | None:
+        """Why a run with this budget buys no search, and which one would; None if it does.
+
+        How long a run takes is not known, so a limit of seconds is never too small. Answers in the cache are free, and
+        are left out of account.
+        """
+        reach = self.to_second_proposal
+        if reach is None:
+            return None
+        wanted = (
+            (budget.lm_calls, reach.lm_calls, "{:,} LM calls"),
+            (budget.tokens, reach.tokens, "{:,} tokens"),
+            (budget.usd, reach.cost_usd, "${:,.4f}"),
+        )
+        short = [
+            (limit, takes, form)
+            for limit, takes, form in wanted
+            if limit is not None and takes is not None and limit < takes.expected
+        ]
+        if not short:
+            return None
+        sure = "" if any(limit < takes.low for limit, takes, _ in short) else "probably "
+        tried = "tried a second proposal" if reach.proposals == _SECOND else "scored its one proposal"
+        return (
+            f"a budget of {budget} is {sure}used up before {self.optimizer} has {tried}, which takes "
+            f"{' and '.join(_shown(takes, form) for _, takes, form in short)}, unless answers are in the cache: "
+            "a search learns nothing so; allow more, or score on fewer rows"
+        )
 
 
 @runtime_checkable
@@ -136,34 +189,61 @@ def _about(student: Program) -> Sequence[str]:
 def _summed_up(
     name: str, rehearsals: Sequence[Rehearsal], lm: ConfiguredLM | LMConfig | None, notes: Sequence[str]
 ) -> Plan:
-    costs = [_cost(rehearsal, lm) for rehearsal in rehearsals]
-    known = [cost for cost in costs if cost is not None]
-    seconds = [each.proposals[_SECOND - 1] for each in rehearsals if len(each.proposals) >= _SECOND]
+    cost_usd = _costs([each.spent for each in rehearsals], lm)
     return Plan(
         optimizer=name,
         lm_calls=_range([each.calls for each in rehearsals]),
-        prompt_tokens=_range([_tokens(each, "prompt_tokens") for each in rehearsals]),
-        completion_tokens=_range([_tokens(each, "completion_tokens") for each in rehearsals]),
-        cost_usd=_range(known) if len(known) == len(costs) else None,
+        prompt_tokens=_range([_tokens(each.spent, "prompt_tokens") for each in rehearsals]),
+        completion_tokens=_range([_tokens(each.spent, "completion_tokens") for each in rehearsals]),
+        cost_usd=cost_usd,
         metric_calls=_range([each.metric_calls for each in rehearsals]),
         evaluations=_range([each.evaluations for each in rehearsals]),
-        calls_to_second_proposal=max(seconds, default=None),
+        to_second_proposal=_reach(rehearsals, lm),
         notes=tuple(notes),
-        warnings=_unpriced(rehearsals, lm) if len(known) < len(costs) else (),
+        warnings=_unpriced(rehearsals, lm) if cost_usd is None else (),
     )
 
 
-def _range(values: Sequence[N]) -> Range[N]:
-    return Range(low=min(values), expected=values[1], high=max(values))
+def _reach(rehearsals: Sequence[Rehearsal], lm: ConfiguredLM | LMConfig | None) -> Reach | None:
+    proposals = min(_SECOND, max(len(each.proposals) for each in rehearsals))
+    if not proposals:
+        return None
+    there = [len(each.proposals) >= proposals for each in rehearsals]
+    reached = [each.proposals[proposals - 1] for each in rehearsals if len(each.proposals) >= proposals]
+    likely = min(sum(there[:_LIKELY_PLACE]), len(reached) - 1)
+    tokens = [_tokens(spent, "prompt_tokens") + _tokens(spent, "completion_tokens") for spent in reached]
+    return Reach(
+        proposals=proposals,
+        lm_calls=_range([sum(each.calls for each in spent.values()) for spent in reached], likely),
+        tokens=_range(tokens, likely),
+        cost_usd=_costs(reached, lm, likely),
+    )
 
 
-def _tokens(rehearsal: Rehearsal, which: str) -> int:
-    return math.ceil(sum(getattr(spent, which) for spent in rehearsal.spent.values()))
+def _shown(numbers: Range[int] | Range[float], form: str) -> str:
+    if numbers.low == numbers.high:
+        return form.format(numbers.expected)
+    return f"about {form.format(numbers.expected)} (from {numbers.low:,} to {numbers.high:,})"
 
 
-def _cost(rehearsal: Rehearsal, lm: ConfiguredLM | LMConfig | None) -> float | None:
+def _range(values: Sequence[N], likely: int = _LIKELY_PLACE) -> Range[N]:
+    return Range(low=min(values), expected=values[likely], high=max(values))
+
+
+def _tokens(spent: _Spent, which: str) -> int:
+    return math.ceil(sum(getattr(each, which) for each in spent.values()))
+
+
+def _costs(
+    spent: Sequence[_Spent], lm: ConfiguredLM | LMConfig | None, likely: int = _LIKELY_PLACE
+) -> Range[float] | None:
+    known = [cost for cost in (_cost(each, lm) for each in spent) if cost is not None]
+    return _range(known, likely) if len(known) == len(spent) else None
+
+
+def _cost(spent_by_model: _Spent, lm: ConfiguredLM | LMConfig | None) -> float | None:
     total = 0.0
-    for config, spent in rehearsal.spent.items():
+    for config, spent in spent_by_model.items():
         cost = _price(config, lm, math.ceil(spent.prompt_tokens), math.ceil(spent.completion_tokens))
         if cost is None:
             return None

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Literal, NoReturn, cast
 
@@ -87,7 +87,7 @@ class Rehearsal:
         spent: What was counted, by model; None is the model in force.
         metric_calls: Rows that a program would be run and scored on.
         evaluations: Evaluations asked for.
-        proposals: For each state tried that is not the first, the calls made once it was tried.
+        proposals: For each state tried that is not the first, what was counted once it was tried.
     """
 
     def __init__(self, scenario: Scenario, sizes: PromptSizes) -> None:
@@ -98,7 +98,7 @@ class Rehearsal:
         self.spent: dict[LMConfig | None, Spent] = {}
         self.metric_calls = 0
         self.evaluations = 0
-        self.proposals: list[int] = []
+        self.proposals: list[dict[LMConfig | None, Spent]] = []
 
     @property
     def calls(self) -> int:
@@ -250,7 +250,7 @@ class Rehearsal:
         digest = _digest(program)
         if digest not in self._tried:
             if self._tried:
-                self.proposals.append(self.calls)
+                self.proposals.append({lm: replace(spent) for lm, spent in self.spent.items()})
             self._tried.add(digest)
         return digest
 

@@ -10,7 +10,7 @@ from dspex_core.errors import ConfigurationError, RunConflictError
 from dspex_core.optimizers import BootstrapFewShot
 from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:a budget of")]
 
 OPTIMIZER = BootstrapFewShot(metric="exact_match")
 TRAIN, VAL = conformance_rows(16), conformance_rows(40, start=16)
@@ -40,7 +40,8 @@ async def until_status(run, wanted):
 
 
 async def test_a_run_sends_no_call_beyond_its_budget_and_goes_on_when_it_is_raised(platform, client, model):
-    run = await compiled(client, model, "fifty", budget=Budget(lm_calls=50))
+    with pytest.warns(UserWarning, match="50 LM calls is used up before BootstrapFewShot has scored its one proposal"):
+        run = await compiled(client, model, "fifty", budget=Budget(lm_calls=50))
     parked = await until_status(run, "parked")
     assert "budget reached: 50 LM calls" in parked.parked_reason
     assert model.stats().requests == 50

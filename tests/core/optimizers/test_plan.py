@@ -1,7 +1,10 @@
+import re
+
 import pytest
 from model_servers import lm_of
 
 from dspex_core import ChainOfThought, JSONAdapter, Module, Predict, ReAct, TwoStepAdapter, using
+from dspex_core.budget import Budget
 from dspex_core.errors import ConfigurationError, DatasetError, ProgramError
 from dspex_core.optimizers import (
     OPTIMIZERS,
@@ -54,7 +57,7 @@ async def test_a_run_takes_what_was_planned_for_it_and_the_plan_itself_no_reques
 async def test_without_a_search_for_demos_the_count_is_exact():
     plan = await plan_of(LabeledFewShot(metric="exact_match"))
     assert (plan.lm_calls.low, plan.lm_calls.expected, plan.lm_calls.high) == (80, 80, 80)
-    assert (plan.metric_calls.high, plan.evaluations.high, plan.calls_to_second_proposal) == (80, 2, None)
+    assert (plan.metric_calls.high, plan.evaluations.high) == (80, 2)
 
 
 async def test_a_teacher_that_never_succeeds_makes_a_plan_of_every_row_in_every_round():
@@ -145,7 +148,46 @@ async def test_an_agent_takes_up_to_its_most_steps():
 async def test_the_calls_until_a_second_proposal_was_tried_are_told():
     plan = await plan_of(MIPROv2(metric="exact_match"))
     first_evaluation_and_two_more = 3 * len(VAL)
-    assert plan.calls_to_second_proposal >= first_evaluation_and_two_more
+    assert plan.to_second_proposal.proposals == 2
+    assert plan.to_second_proposal.lm_calls.high >= first_evaluation_and_two_more
+    assert plan.to_second_proposal.lm_calls.expected < plan.lm_calls.expected
+
+
+@pytest.mark.parametrize(
+    ("budget", "warned"),
+    [
+        (
+            Budget(lm_calls=60),
+            "60 LM calls is used up before MIPROv2 has tried a second proposal, which takes about [0-9]+ LM calls",
+        ),
+        (Budget(tokens=500), "500 tokens is used up .* takes about [0-9,]+ tokens"),
+        (Budget(usd=0.000001, lm_calls=10_000), r"\$1e-06, 10,000 LM calls is used up .* about \$0.0"),
+        (Budget(lm_calls=1_000, usd=1, tokens=1_000_000), None),
+        (Budget(seconds=1), None),
+    ],
+)
+async def test_a_budget_that_cannot_reach_a_second_proposal_is_warned_of(budget, warned):
+    lm = LMConfig(model="openai/any", price_per_million=(1.0, 2.0))
+    plan = await plan_of(MIPROv2(metric="exact_match"), lm=lm, budget=budget)
+    if warned is None:
+        assert plan.warnings == ()
+    else:
+        assert re.search(warned, plan.warnings[-1])
+
+
+async def test_where_one_proposal_is_all_there_is_the_budget_must_reach_that():
+    optimizer = BootstrapFewShot(metric="exact_match")
+    lm = LMConfig(model="openai/any", price_per_million=(1.0, 2.0))
+    small, enough = [await plan_of(optimizer, lm=lm, budget=Budget(lm_calls=calls)) for calls in (50, 90)]
+    assert small.to_second_proposal.proposals == 1
+    assert "has scored its one proposal" in small.warnings[0]
+    assert enough.warnings == ()
+
+
+async def test_what_cannot_be_planned_is_not_warned_of():
+    assert await MIPROv2(metric="exact_match").shortfall(
+        conformance_program(), budget=Budget(lm_calls=1), trainset=StoredDataset(digest="x", size=9), valset=VAL
+    ) is None  # fmt: skip
 
 
 async def test_what_a_compile_would_refuse_a_plan_refuses():

@@ -190,6 +190,12 @@ def test_a_result_for_people_names_score_gain_calls_and_file(in_this_process, mo
     assert str(tmp_path / "p.json") in done.out
 
 
+def test_a_budget_that_buys_no_search_is_warned_of_when_the_compile_starts(in_this_process, model):
+    done = in_this_process("compile", *BANKING, *model, "--in-process", "--budget-calls", "3")
+    assert done.code == 0, done.err
+    assert "warning: a budget of 3 LM calls is used up before BootstrapFewShot" in done.err
+
+
 def test_a_program_whose_types_hold_code_is_compiled_from_its_own_module(in_this_process, model, tmp_path):
     rows = tmp_path / "rows.jsonl"
     labels = ("even", "odd")

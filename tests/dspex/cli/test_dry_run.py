@@ -41,7 +41,7 @@ def test_as_json_it_is_one_document(dry_run):
     assert plan["optimizer"] == "MIPROv2"
     assert plan["lm_calls"]["low"] <= plan["lm_calls"]["expected"] <= plan["lm_calls"]["high"]
     assert 0 < plan["cost_usd"]["low"] < plan["cost_usd"]["high"]
-    assert plan["calls_to_second_proposal"] > 0
+    assert plan["to_second_proposal"]["lm_calls"]["low"] > 0
 
 
 def test_a_price_that_is_not_known_is_warned_of_and_no_failure(dry_run):
@@ -60,3 +60,15 @@ def test_folds_are_planned_for_in_place_of_rows_to_score_on(dry_run):
 def test_what_is_exact_is_told_as_one_number(dry_run):
     done = dry_run("--lm", "openai/gpt-4o-mini", "--optimizer", "labeled_few_shot")
     assert "LM calls  20\n" in done.stdout
+
+
+def test_a_budget_that_is_used_up_before_a_second_proposal_is_warned_of(dry_run):
+    random_search = ("--optimizer", "bootstrap_few_shot_with_random_search", "--set", "num_candidate_programs=3")
+    small = dry_run("--lm", "openai/gpt-4o-mini", *random_search, "--budget-calls", "15")
+    assert small.exit_code == 0
+    assert (
+        "warning: a budget of 15 LM calls is used up before BootstrapFewShotWithRandomSearch has tried a second"
+        in small.stderr
+    )
+    large = dry_run("--lm", "openai/gpt-4o-mini", *random_search, "--budget-calls", "1000", "--budget-usd", "5")
+    assert "warning" not in large.stderr

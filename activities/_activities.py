@@ -66,6 +66,7 @@ from dspex_core.seam import (
     TraceResult,
     compiling,
     metered,
+    rolled_out,
     scoped_approver,
     scoped_runtime,
 )
@@ -298,7 +299,8 @@ class Activities:
         """Run a user's own program once."""
 
         async def work() -> ProgramAnswer:
-            with scoped_runtime(self._runtime(request.lm)):
+            sample = rolled_out(request.rollout, temperature=request.rollout_temperature)
+            with scoped_runtime(self._runtime(request.lm)), sample:
                 prediction = await self._program(request.program)(**request.inputs)
             outputs = to_jsonable_python(prediction.to_dict(), fallback=str)
             return ProgramAnswer(outputs=outputs, usage=prediction.usage)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Refine,
         Retrieve,
         StreamedPiece,
+        Supervised,
     )
     from dspex_core.record import Example, Prediction
     from dspex_core.retrieval import KNN
@@ -68,6 +69,7 @@ _HOMES = {
     "Retrieve": "modules",
     "Score": "seam",
     "Signature": "signature",
+    "Supervised": "modules",
     "Tool": "tools",
     "ToolCalls": "types",
     "Usage": "usage",
@@ -106,6 +108,7 @@ __all__ = [
     "Score",
     "Signature",
     "StreamedPiece",
+    "Supervised",
     "Tool",
     "ToolCalls",
     "TwoStepAdapter",

@@ -194,7 +194,7 @@ INTERFACE = {
     "dspex_core": [
         "Signature", "InputField", "OutputField", "Example", "Prediction", "Module", "Predict", "ChainOfThought", "LM",
         "Score", "Evaluate", "configure", "using", "events", "Retrieve", "BestOfN", "Refine", "MultiChainComparison",
-        "ReAct", "CodeAct", "ProgramOfThought", "Pipeline", "Parallel", "KNN", "Tool",
+        "ReAct", "CodeAct", "ProgramOfThought", "Pipeline", "Parallel", "KNN", "Tool", "Supervised",
     ],
     "dspex_core.optimizers": [
         "LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "COPRO", "SIMBA", "InferRules",

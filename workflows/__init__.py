@@ -4,7 +4,8 @@ from ._chunks import plan_chunks
 from ._compile import COMPILE_WORKFLOWS, CompileRun
 from ._evaluation import EVALUATION, Evaluation, evaluation_id
 from ._log import EVENTS_MEMO
-from ._program_run import PROGRAM_RUN, ProgramRun
+from ._parts import PROGRAM_RUN
+from ._program_run import ProgramRun
 from ._runtime import WorkflowRuntime
 from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, SEARCH_ATTRIBUTES, STATUS
 from ._values import (

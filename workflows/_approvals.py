@@ -33,7 +33,8 @@ class Approvals:
 
     async def decision(self, tool: str, args: dict[str, Any]) -> Decision:
         """Wait until a person has decided; no activity and no timer is held meanwhile."""
-        awaited = AwaitedApproval(call_id=f"{tool}-{self._next_number()}", tool=tool, args=args)
+        run_id = workflow.info().workflow_id
+        awaited = AwaitedApproval(run_id=run_id, call_id=f"{tool}-{self._next_number()}", tool=tool, args=args)
         self._waiting[awaited.call_id] = awaited
         self._tell(ApprovalRequested(call_id=awaited.call_id, tool=tool, args=args))
         await workflow.wait_condition(lambda: awaited.call_id in self._decided)

@@ -94,7 +94,7 @@ class Controlled:
     """
 
     def __init__(self, *, searchable: bool, limits: Limits | None = None) -> None:
-        self._searchable = searchable
+        self.searchable = searchable
         self.gate = Gate(self.on_gate)
         self.ledger = Ledger(limits, seconds=lambda: self.gate.seconds)
 
@@ -117,6 +117,7 @@ class Controlled:
     def resume(self) -> ControlStatus:
         """Go on."""
         self.gate.resume()
+        self.on_resume()
         return self.control()
 
     @workflow.update
@@ -189,11 +190,14 @@ class Controlled:
         """Show where the run stands, in Temporal's Web UI."""
         workflow.set_current_details("\n\n".join(filter(None, [held_up(self.gate), self.details()])))
 
+    def on_resume(self) -> None:
+        """What else is to go on when somebody says so."""
+
     def on_gate(self, event: Event) -> None:
         """What follows from this, which has just happened."""
         del event
         self.show()
-        if self._searchable:
+        if self.searchable:
             workflow.upsert_search_attributes([STATUS.value_set(self.standing)])  # pyright: ignore[reportUnknownMemberType]
 
 

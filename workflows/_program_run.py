@@ -1,20 +1,21 @@
+import asyncio
+
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from dspex_core.errors import DSPExError
 from dspex_core.evaluate import describe
-from dspex_core.events import Event, muted
-from dspex_core.modules import build_program, is_deterministic
+from dspex_core.events import Event, RunParked, RunResumed, muted
+from dspex_core.modules import build_in_workflow, is_deterministic
 from dspex_core.requests import ProgramAnswer, RunProgram
-from dspex_core.seam import scoped_runtime
+from dspex_core.seam import current_rollout, current_rollout_temperature, rolled_out, scoped_runtime
 
 from ._approvals import Approvals
-from ._control import Controlled
+from ._control import Controlled, in_background
 from ._log import EventLog
+from ._parts import PROGRAM_RUN, Parts, tell_parent
 from ._runtime import WorkflowRuntime
-from ._values import AwaitedApproval, ControlStatus, ProgramRunInput, Verdict
-
-PROGRAM_RUN = "ProgramRun"
+from ._values import AwaitedApproval, ControlStatus, PartStanding, ProgramRunInput, Verdict
 
 
 @workflow.defn(name=PROGRAM_RUN)
@@ -30,15 +31,26 @@ class ProgramRun(Controlled):
         super().__init__(searchable=input.searchable)
         self._log = EventLog()
         self._approvals = Approvals(self.on_gate)
-        self._runtime = WorkflowRuntime(input.lm, run=self, decision=self._approvals.decision)
+        self._parts = Parts(self, self._on_part)
+        self._telling: set[asyncio.Task[None]] = set()
+        self._runtime = WorkflowRuntime(input.lm, run=self, decision=self._approvals.decision, parts=self._parts)
+        self.gate.on_closing(lambda: self._parts.tell("hold"))
 
     @workflow.run
     async def run(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
         """Run the program on its inputs."""
         try:
-            if is_deterministic(input.program.structure):
-                return await self._run_here(input)
-            return await self._runtime.run_program(RunProgram(program=input.program, lm=input.lm, inputs=input.inputs))
+            # A part that is begun anew is a fresh sample: the same answers would lead it to the same end.
+            with (
+                rolled_out(input.rollout, temperature=input.rollout_temperature),
+                rolled_out(workflow.info().attempt - 1),
+            ):
+                return await self._answer(input)
+        except ActivityError as error:
+            # Whether a part is begun anew goes by what happened, which Temporal looks for at the outside.
+            if self._is_part and isinstance(error.cause, ApplicationError):
+                raise ApplicationError(error.cause.message, type=error.cause.type) from None
+            raise
         finally:
             self._log.flush()
 
@@ -62,25 +74,73 @@ class ProgramRun(Controlled):
     def _may_be_rejected(self, verdict: Verdict) -> None:
         self._approvals.check(verdict, approved=False)
 
+    @workflow.signal
+    def part_stands(self, standing: PartStanding) -> None:
+        """Take in that a part of this run is held up, or goes on."""
+        self._parts.stands(standing)
+
+    @workflow.signal
+    def hold(self) -> None:
+        """Begin nothing new, because the run that this is a part of does not."""
+        self.gate.pause()
+
+    @workflow.signal
+    def go_on(self) -> None:
+        """Go on, as the run that this is a part of does."""
+        self.gate.resume()
+        self.on_resume()
+
+    def on_resume(self) -> None:
+        """The parts."""
+        self._parts.tell("go_on")
+
     def approvals_awaited(self) -> tuple[AwaitedApproval, ...]:
-        """Calls of tools that wait for a person."""
-        return self._approvals.waiting
+        """Calls of tools that wait for a person, here and in parts."""
+        return sum((part.approvals for part in self._parts.held), start=self._approvals.waiting)
 
     def waits_for(self) -> str | None:
-        """A person's decision on calls of tools."""
-        return self._approvals.reason()
+        """A person's decision on calls of tools, or what a part waits for."""
+        return self._approvals.reason() or next((part.waits_for for part in self._parts.held), None)
 
     def details(self) -> str:
-        """The calls that wait for a person."""
-        return self._approvals.details()
+        """The calls that wait for a person, and what parts wait for."""
+        held = (f"`{part.run_id}`: {part.waits_for}" for part in self._parts.held)
+        return "\n\n".join(filter(None, [self._approvals.details(), *held]))
 
     def on_gate(self, event: Event) -> None:
         """Enter it among the run's events."""
         self._log.append(event)
         super().on_gate(event)
+        if self._is_part:
+            standing = PartStanding(
+                run_id=workflow.info().workflow_id,
+                waits_for=self.gate.parked_reason or self.waits_for(),
+                approvals=self.approvals_awaited(),
+            )
+            in_background(self._telling, asyncio.create_task(tell_parent(standing)))
+
+    @property
+    def _is_part(self) -> bool:
+        return workflow.info().parent is not None
+
+    def _on_part(self) -> None:
+        waits_for = self.waits_for()
+        self.on_gate(RunResumed() if waits_for is None else RunParked(reason=waits_for))
+
+    async def _answer(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
+        if is_deterministic(input.program.structure):
+            return await self._run_here(input)
+        request = RunProgram(
+            program=input.program,
+            lm=input.lm,
+            inputs=input.inputs,
+            rollout=current_rollout(),
+            rollout_temperature=current_rollout_temperature(),
+        )
+        return await self._runtime.run_program(request)
 
     async def _run_here(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
-        program = build_program(input.program.structure, trust=(), import_tools=False).with_state(input.program.state)
+        program = build_in_workflow(input.program.structure, input.program.state)
         try:
             with scoped_runtime(self._runtime), muted():
                 prediction = await program(**input.inputs)
@@ -88,5 +148,5 @@ class ProgramRun(Controlled):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a value of the wrong type may raise
             # Inputs are a user's and may be of any type; Temporal would try what any other error ends again, for ever.
-            raise ApplicationError(describe(error), type=type(error).__name__, non_retryable=True) from None
+            raise ApplicationError(describe(error), type=type(error).__name__) from None
         return ProgramAnswer(outputs=prediction.to_dict(), usage=prediction.usage)

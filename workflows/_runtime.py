@@ -16,7 +16,7 @@ from temporalio.exceptions import (
 from dspex_core.errors import ConfigurationError, LMContextLengthError, LMRequestError
 from dspex_core.events import Event
 from dspex_core.progress import RowTally
-from dspex_core.record import Example
+from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference
 from dspex_core.requests import (
     CALL_TOOL,
@@ -78,6 +78,7 @@ from ._evaluation import Evaluation as EvaluationRun
 from ._finished import Finished
 from ._gathered import Gathered
 from ._options import MOST_OUTSTANDING, ActivityOptions, activity_options, training_options
+from ._parts import Parts
 from ._passing import outline_of, rows_named, stored, usage_in, with_changes
 from ._values import EvaluationInput, EvaluationOutput
 
@@ -98,6 +99,7 @@ class WorkflowRuntime:
         on_event: Told of every event, in the workflow.
         decision: Waits for a person's decision on a call that needs one, by the tool's name and its arguments.
         finished: Names what is finished, for a run that goes on from this one; None where none will.
+        parts: Runs supervised parts of a program.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class WorkflowRuntime:
         on_event: Callable[[Event], None] | None = None,
         decision: Callable[[str, dict[str, Any]], Awaitable[Decision]] | None = None,
         finished: Finished | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self._lm = lm
         self._metric = metric
@@ -119,6 +122,7 @@ class WorkflowRuntime:
         self._on_event = on_event
         self._decision = decision
         self._finished = finished
+        self._parts = parts or Parts(run)
         self._run = run
         run.gate.on_closing(self._wind_up)
         self._evaluations = 0
@@ -202,6 +206,15 @@ class WorkflowRuntime:
     async def run_program(self, request: RunProgram) -> ProgramAnswer:
         """A whole program run: an activity."""
         return await self._perform(RUN_PROGRAM, request, ProgramAnswer)
+
+    async def run_part(self, part: Program, inputs: dict[str, Any], *, tries: int) -> Prediction:
+        """A supervised part: a child workflow, which Temporal restarts."""
+        async with self._slots:
+            await self._run.gate.opened()
+            answer = await self._parts.run(part, inputs, lm=self._lm, tries=tries)
+        self._run.ledger.settle(None, answer.usage)
+        add_usage(answer.usage)
+        return Prediction(answer.outputs)
 
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a stored data set: an activity."""

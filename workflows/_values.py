@@ -23,11 +23,13 @@ class AwaitedApproval(_Value):
     """A call of a tool that waits until a person approves or rejects it.
 
     Attributes:
+        run_id: The run whose program made the call; a supervised part's has an id of its own.
         call_id: Names the call in its run, such as "send_mail-1".
         tool: The tool's name.
         args: The arguments that the model wrote.
     """
 
+    run_id: str
     call_id: str
     tool: str
     args: dict[str, Any]
@@ -198,10 +200,35 @@ class EvaluationStatus(_Value):
     usage: Usage
 
 
+class PartStanding(_Value):
+    """What a part of a program run tells the run whenever it is held up or goes on.
+
+    Attributes:
+        run_id: The part.
+        waits_for: What it waits for; None if it goes on.
+        approvals: Calls of tools in it that wait for a person's decision.
+    """
+
+    run_id: str
+    waits_for: str | None = None
+    approvals: tuple[AwaitedApproval, ...] = ()
+
+
 class ProgramRunInput(_Value):
-    """What a program run needs."""
+    """What a program run needs.
+
+    Attributes:
+        program: What to run.
+        lm: The model in force.
+        inputs: The program's inputs by name.
+        searchable: Whether this server knows our search attributes.
+        rollout: Which sample the run is; 0 is the ordinary answer.
+        rollout_temperature: The sample's temperature.
+    """
 
     program: ProgramOutline
     lm: LMConfig
     inputs: dict[str, Any]
     searchable: bool = False
+    rollout: int = 0
+    rollout_temperature: float = 1.0

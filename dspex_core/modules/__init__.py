@@ -1,7 +1,7 @@
 """Modules: the steps that programs are made of."""
 
 from dspex_core.modules._best_of_n import BestOfN
-from dspex_core.modules._build import MODULES, build_program, is_deterministic, module_named
+from dspex_core.modules._build import MODULES, build_in_workflow, build_program, is_deterministic, module_named
 from dspex_core.modules._calls_in_a_run import calls_in_a_run
 from dspex_core.modules._code_act import CodeAct
 from dspex_core.modules._ensemble import EnsembledProgram
@@ -16,6 +16,7 @@ from dspex_core.modules._react import ReAct
 from dspex_core.modules._refine import Refine
 from dspex_core.modules._retrieve import Retrieve
 from dspex_core.modules._streaming import StreamedPiece
+from dspex_core.modules._supervised import Supervised
 from dspex_core.modules.dspy_program import DSPyProgram, as_program, as_rows
 
 __all__ = [
@@ -37,8 +38,10 @@ __all__ = [
     "Refine",
     "Retrieve",
     "StreamedPiece",
+    "Supervised",
     "as_program",
     "as_rows",
+    "build_in_workflow",
     "build_program",
     "calls_in_a_run",
     "is_deterministic",

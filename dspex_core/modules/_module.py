@@ -220,7 +220,7 @@ class Module:
         """Every predictor in this module by its dotted name, in the order the parts were set."""
         from dspex_core.modules._predict import Predict  # noqa: PLC0415 - a predictor is a module too
 
-        return dict(_walk(self, Predict, "", set()))
+        return dict(walk(self, Predict, "", set()))
 
     def named_children(self) -> Mapping[str, Any]:
         """What predictors and searches are looked for in, by name: the attributes, and what they hold."""
@@ -270,7 +270,7 @@ class Module:
         from dspex_core.modules._retrieve import Retrieve  # noqa: PLC0415 - a search is a module too
 
         signatures = {name: predictor.signature for name, predictor in self.named_predictors().items()}
-        return Anatomy(signatures, {name: search.k for name, search in _walk(self, Retrieve, "", set())})
+        return Anatomy(signatures, {name: search.k for name, search in walk(self, Retrieve, "", set())})
 
     def built_from(self, reference: ProgramReference) -> Self:
         """This program, remembering the reference that it was built from."""
@@ -384,7 +384,8 @@ def _stages(module: Module) -> Sequence[Module]:
     return module.parts if type(module) is Pipeline else [module]
 
 
-def _walk(part: Any, kind: type[_Part], name: str, seen: set[int]) -> Iterator[tuple[str, _Part]]:
+def walk(part: Any, kind: type[_Part], name: str, seen: set[int]) -> Iterator[tuple[str, _Part]]:
+    """Every part of a kind in a program by its dotted name, but for parts within those."""
     if id(part) in seen:
         return
     seen.add(id(part))
@@ -403,4 +404,4 @@ def _walk(part: Any, kind: type[_Part], name: str, seen: set[int]) -> Iterator[t
     else:
         return
     for child_name, child in children:
-        yield from _walk(child, kind, child_name, seen)
+        yield from walk(child, kind, child_name, seen)

@@ -17,6 +17,8 @@ from dspex_core.tools import ToolSpec, as_tool
 
 _CODE = ("metric", "reduce_fn", "retriever", "reward_fn")
 """Options that say where code is imported from."""
+_KNOWN_FROM_PARTS = {"takes", "gives"}
+"""Options of a supervised part that tell a workflow what it would know if it had built the part."""
 _NOT_OPTIONS = {"module", "signature", "instructions", "part", "parts"}
 
 
@@ -45,7 +47,7 @@ def item_of(reference: ProgramReference) -> dict[str, Any]:
     if reference.signature is not None:
         item |= _signature_item(reference.signature)
     for name, value in reference.options.items():
-        if value is not None:
+        if value is not None and name not in _KNOWN_FROM_PARTS:
             item[name] = _written(name, value)
     if reference.module in ("ensemble", "pipeline") or len(reference.parts) > 1:
         item["parts"] = [item_of(part) for part in reference.parts]

@@ -220,6 +220,11 @@ class Rehearsal:
         del cell
         _refuse("runs code")
 
+    async def run_part(self, part: Program, inputs: dict[str, Any], *, tries: int) -> Prediction:
+        """Refused."""
+        del part, inputs, tries
+        _refuse("runs a program")
+
     def _traced(
         self, module: Module, digest: str, example: Example, row: int, request: TraceRequest
     ) -> tuple[RowTrace, int]:

@@ -246,12 +246,14 @@ class SearchAnswer(_Value):
 
 
 class RunProgram(_Value):
-    """Run a program once."""
+    """Run a program once; `rollout` and its temperature say which sample it is."""
 
     program: ProgramOutline
     lm: LMConfig
     inputs: dict[str, Any]
     allowance: Limits | None = None
+    rollout: int = 0
+    rollout_temperature: float = 1.0
 
 
 class ProgramAnswer(_Value):

@@ -15,6 +15,7 @@ from dspex_core.record import Example, Prediction
 from dspex_core.references import CodeReference
 from dspex_core.retrieval import Retrievers
 from dspex_core.runtime._approving import refusal_of
+from dspex_core.runtime._restarting import with_restarts
 from dspex_core.runtime._searching import passages_found
 from dspex_core.runtime._telling import end_lm_call, lm_call, told_search, told_tool_call
 from dspex_core.runtime._trace import trace_row, trace_rows
@@ -159,6 +160,10 @@ class InProcessRuntime:
     async def run_code(self, cell: CodeCell) -> CodeResult:
         """Run code in a process of its own, and its tools here."""
         return await Sandbox().run(cell, self.call_tool)
+
+    async def run_part(self, part: Program, inputs: dict[str, Any], *, tries: int) -> Prediction:
+        """Run a part here."""
+        return await with_restarts(_runnable(part), inputs, tries=tries)
 
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a list."""

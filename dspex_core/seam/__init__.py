@@ -57,6 +57,7 @@ from dspex_core.seam._places import Place, stepping_aside
 from dspex_core.seam._program import PredictorState, Program, ProgramState
 from dspex_core.seam._retrieval import Passage, Retriever, RetrieveRequest, query_of
 from dspex_core.seam._runtime import (
+    ENDS_ALIKE,
     Dataset,
     Evaluation,
     RowTrace,
@@ -73,6 +74,7 @@ from dspex_core.seam._tools import Approve, CallableTool, Decision, ToolCall, To
 
 __all__ = [
     "ENDED_WITHOUT_A_MODEL",
+    "ENDS_ALIKE",
     "FEWEST_EXAMPLES",
     "TRAIN_KWARGS",
     "AdapterConfig",

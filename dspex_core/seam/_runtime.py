@@ -3,9 +3,9 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from dspex_core.errors import EvaluationError
+from dspex_core.errors import ArtifactError, EvaluationError, InputError, LMError, TrustError
 from dspex_core.events import Event
-from dspex_core.record import Example
+from dspex_core.record import Example, Prediction
 from dspex_core.seam._code import CodeCell, CodeResult
 from dspex_core.seam._fine_tuning import FineTuningJob, FineTuningRequest
 from dspex_core.seam._lm import LMConfig, LMRequest, LMResponse
@@ -15,6 +15,9 @@ from dspex_core.seam._score import MetricLike
 from dspex_core.seam._suggest import Trial
 from dspex_core.seam._tools import ToolCall, ToolResult
 from dspex_core.usage import Usage
+
+ENDS_ALIKE = (InputError, LMError, TrustError, ArtifactError)
+"""Errors after which a part is not begun anew: it would end alike, or has waited long enough."""
 
 
 class StoredDataset(BaseModel):
@@ -193,6 +196,19 @@ class Runtime(Protocol):
             ConfigurationError: If there is no sandbox where it is to be run.
             TrustError: If a tool's code may not be imported where it is to be called.
             ProgramError: If there is no such code.
+        """
+        ...
+
+    async def run_part(self, part: Program, inputs: dict[str, Any], *, tries: int) -> Prediction:
+        """Run a part of a program by itself, and again, as a fresh sample, where another try may end otherwise.
+
+        Args:
+            part: The part, a `dspex_core.modules.Module`.
+            inputs: Its inputs by name.
+            tries: How often it may be begun in all.
+
+        Raises:
+            DSPExError: What the last try raised.
         """
         ...
 

@@ -9,7 +9,7 @@ from real_parts import until_parked
 from temporalio.client import WorkflowUpdateFailedError
 
 from dspex import Client
-from dspex_core import LM, CodeAct, ReAct, using
+from dspex_core import LM, CodeAct, Predict, ReAct, Supervised, using
 from dspex_core.errors import ProgramError, RunFailedError
 from dspex_core.optimizers import BootstrapFewShot
 from dspex_core.record import Example
@@ -202,6 +202,56 @@ async def test_code_that_names_a_tool_which_needs_approval_waits_as_a_whole(desk
     prediction = await run.prediction()
     assert prediction.answer == "done"
     assert (tmp_path / "paid").read_text() == "7\n"
+
+
+async def children_of(client, run_id):
+    history = await client._connection.temporal.get_workflow_handle(run_id).fetch_history()
+    found = (event.child_workflow_execution_started_event_attributes for event in history.events)
+    return [attributes.workflow_execution.workflow_id for attributes in found if attributes.workflow_type.name]
+
+
+async def test_supervised_parts_are_child_workflows_whose_tools_wait_for_a_person_through_the_run(
+    desk, desk_client, follow, tmp_path
+):
+    arguments = {"folder": str(tmp_path), "amount": 3}
+    script = [
+        {"when": ["[[ ## answer ## ]]", "[[ ## verdict ## ]]"], "answer": {"verdict": "well done"}},
+        desk.FINAL,
+        desk.step("observation_0", "finish", {}),
+        desk.step("", "pay", arguments),
+    ]
+    program = Supervised(ReAct(FIELDS, [desk.pay])) | Predict("question, answer -> verdict")
+    run = await desk_client.start_program(program, inputs={"question": desk.QUESTION}, lm=follow(script))
+    [call] = (await until_parked(run)).approvals
+    assert (call.run_id, call.call_id, call.args) == (f"{run.id}/part-1", "pay-1", arguments)
+    await run.pause()
+    await run.resume()
+    await desk_client.get_run(call.run_id).approve(call.call_id)
+    prediction = await run.prediction()
+    assert (prediction.answer, prediction.verdict) == ("117 million", "well done")
+    assert prediction.usage.lm_calls == 4
+    assert (tmp_path / "paid").read_text() == "3\n"
+    assert await children_of(desk_client, run.id) == [call.run_id]
+    # What the run itself did: the part after the supervised one.
+    assert await activities_of(desk_client, run.id) == ["generate"]
+
+
+async def test_a_supervised_part_of_a_users_own_is_restarted_alone(desk, desk_client, follow, tmp_path):
+    before = Predict("question -> text")
+    script = [
+        {"when": "[[ ## topic ## ]]", "answer": {"topic": "parcels"}},
+        {"when": "[[ ## text ## ]]", "answer": {"text": "where is it"}},
+    ]
+    lm, run_id = follow(script), f"restarted-{uuid.uuid4().hex}"
+    program = before | Supervised(desk.Careless(), tries=2)
+    inputs = {"question": "?", "folder": str(tmp_path)}
+    prediction = await desk_client.run_program(program, inputs=inputs, lm=lm, id=run_id)
+    assert prediction.topic == "parcels"
+    assert (tmp_path / "tries").read_text().count("tried") == 2
+    assert await activities_of(desk_client, run_id) == ["generate"]
+    [part_id] = await children_of(desk_client, run_id)
+    history = await desk_client._connection.temporal.get_workflow_handle(part_id).fetch_history()
+    assert history.events[0].workflow_execution_started_event_attributes.attempt == 2
 
 
 async def test_a_worker_that_may_not_import_a_tool_says_so(desk, client, follow):

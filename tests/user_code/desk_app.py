@@ -6,7 +6,8 @@ import signal
 from pathlib import Path
 from typing import Literal
 
-from dspex_core import Predict, Tool
+from dspex_core import Module, Predict, Tool
+from dspex_core.errors import AdapterParseError
 
 PEOPLE = {"France": 68.4, "Spain": 48.6, "Portugal": 10.6}
 
@@ -68,6 +69,21 @@ pay = Tool(pay_out, name="pay", needs_approval=True)
 async def ask_model(text: str) -> str:
     """Ask a model for a topic."""
     return (await Predict("text -> topic")(text=text)).topic
+
+
+class Careless(Module):
+    """Asks for a topic; the first time it fails. Writes a line for each try."""
+
+    def __init__(self):
+        self.topic = Predict("text -> topic")
+
+    async def forward(self, text, folder):
+        tries = Path(folder) / "tries"
+        with tries.open("a") as file:
+            file.write("tried\n")
+        if len(tries.read_text().split()) < 2:
+            raise AdapterParseError("a slip", answer="")
+        return await self.topic(text=text)
 
 
 QUESTION = "How many people live in France and Spain together?"

@@ -39,7 +39,7 @@ browser: $(READY) # a Chromium for the tests of the dashboard: the system's, or 
 servers: $(READY) # Temporal's, built where there are none, so that no test waits minutes for them
 	@$(BIN)/python tests/build_servers.py
 
-test-postgres: $(READY) ## durable runs on PostgreSQL and the real Temporal server (part of `make test`)
+test-postgres: $(READY) servers ## durable runs on PostgreSQL and the real Temporal server (part of `make test`)
 	@$(BIN)/python -m pytest tests/postgres
 
 lint: $(READY) ## ruff and pyright

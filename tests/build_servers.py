@@ -3,14 +3,14 @@
 import asyncio
 import sys
 
-from postgres_stack import UnavailableError, temporal_server_folder
+from postgres_stack import UnavailableError, build_temporal_server
 
 from dspex.devserver import find_temporal_binary
 from dspex_core.errors import DSPExError
 
 
 async def build():
-    for getting in (find_temporal_binary, temporal_server_folder):
+    for getting in (find_temporal_binary, build_temporal_server):
         try:
             await getting(say)
         except (DSPExError, UnavailableError) as error:

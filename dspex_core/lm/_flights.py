@@ -24,10 +24,17 @@ class Flights(Generic[T]):
         self._lock = threading.Lock()
         self._under_way: dict[Hashable, Future[T]] = {}
 
-    async def once(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+    async def once(
+        self, key: Hashable, ask: Callable[[], Awaitable[T]], *, let_go: Callable[[], None]
+    ) -> tuple[T, bool]:
         """The answer to a call, and whether it was asked for here; otherwise somebody else had asked already.
 
         If who asked is cancelled, those who joined still get the answer.
+
+        Args:
+            key: What equal calls have in common.
+            ask: Makes the call.
+            let_go: Called when this caller asks no more: its asking has ended, or somebody else asks already.
 
         Raises:
             LMError: As `ask` does; also for those who joined.
@@ -38,6 +45,7 @@ class Flights(Generic[T]):
                 if joined is None:
                     mine = self._under_way[key] = Future[T]()
                     break
+            let_go()
             try:
                 return await asyncio.shield(asyncio.wrap_future(joined)), False
             except asyncio.CancelledError:
@@ -45,6 +53,7 @@ class Flights(Generic[T]):
                     raise
                 # The loop that asked has ended, and its task with it.
         task = asyncio.ensure_future(ask())
+        task.add_done_callback(lambda _: let_go())
         task.add_done_callback(lambda done: self._land(key, mine, done))
         return await asyncio.shield(task), True
 
@@ -82,8 +91,12 @@ class MachineLocks:
         except OSError as error:
             self._give_up(error)
 
+    def take_if_free(self, key: str) -> bool:
+        """Take the lock on a key, a hexadecimal digest, if nobody has it; says whether this caller has it now."""
+        return self._try(_place(key))
+
     async def take(self, key: str) -> None:
-        """Wait until the lock on a key, a hexadecimal digest, is this caller's."""
+        """Wait until the lock on a key is this caller's."""
         pause = _FIRST_PAUSE_SECONDS
         while not self._try(_place(key)):
             await asyncio.sleep(pause)

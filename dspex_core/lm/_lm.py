@@ -285,9 +285,6 @@ class LM:
             return await self._attempts(here, request, brief=brief)
         key = cache_key(self.config, request, endpoint=self.endpoint)
         cache, payer = self._open_cache(), current_payer()
-        known = await cache.get(key)
-        if known is not None:
-            return _known(known, key)
 
         async def ask() -> CachedAnswer:
             return CachedAnswer(

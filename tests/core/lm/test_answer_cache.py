@@ -1,5 +1,6 @@
 import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -211,3 +212,16 @@ async def test_what_is_exported_can_be_taken_in_elsewhere_and_changes_nothing_kn
 def test_a_line_that_is_no_answer_is_named(tmp_path, line):
     with pytest.raises(DatasetError, match="line 1 is no cached answer"):
         ResponseCache(tmp_path).load([line])
+
+
+async def test_a_write_that_another_process_holds_up_does_not_hold_up_the_loop(tmp_path):
+    store = DiskStore(tmp_path)
+    other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(store.put({KEY: "kept"}))
+    await asyncio.wait([writing], timeout=0.05)
+    assert not writing.done()
+    other.execute("ROLLBACK")
+    await writing
+    assert store.get(KEY) == "kept"
+    other.close()

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from dspex.devserver import dev_server, find_temporal_binary
+from dspex.devserver import _go_build, dev_server, find_temporal_binary
 from dspex_core.errors import ServerSetupError
 
 pytestmark = pytest.mark.usefixtures("bare_machine")
@@ -126,6 +126,14 @@ async def test_a_build_that_is_cancelled_ends_and_leaves_no_half_binary(install_
     assert not (tmp_path / "home" / "bin" / "temporal").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+async def test_a_build_that_says_nothing_any_more_is_given_up(install_go, said, monkeypatch):
+    monkeypatch.setattr(_go_build, "_SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(_go_build, "_PROGRESS_SECONDS", 0.1)
+    install_go("echo go: downloading one; while :; do :; done")
+    with pytest.raises(ServerSetupError, match="has said nothing for"):
+        await find_temporal_binary(said)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from temporalio.exceptions import ApplicationError
 
 from dspex_core.budget import Limits
 from dspex_core.errors import (
+    ArtifactAccessError,
     ArtifactError,
     ArtifactMissingError,
     BudgetReachedError,
@@ -31,8 +32,8 @@ T = TypeVar("T")
 TRIES_OF_UNKNOWN_ERRORS = 5
 TRIES_OF_UNFIT_WORKERS = 6
 SECONDS_UNTIL_ANOTHER_WORKER = 0.3
-UNFIT_WORKER = (TrustError, ConfigurationError, CodeMissingError)
-"""What one worker lacks, such as a key or a trusted package, and another one may have."""
+UNFIT_WORKER = (TrustError, ConfigurationError, CodeMissingError, ArtifactAccessError, ArtifactMissingError)
+"""What one worker lacks, such as a key, a trusted package or the right store, and another one may have."""
 FOR_A_PERSON = (LMAuthenticationError, LMQuotaError, BudgetReachedError)
 """What no waiting cures and a person does, without anything of the run being changed."""
 OUTAGE_SECONDS = 600.0
@@ -98,6 +99,4 @@ def is_curable(error: DSPExError, *, tries: int) -> bool:
     if isinstance(error, MetricError):
         # A metric that returned no score will do so again; one that raised may have met a failing service.
         return error.__cause__ is not None and tries < TRIES_OF_UNKNOWN_ERRORS
-    if isinstance(error, ArtifactMissingError):
-        return False
     return isinstance(error, ArtifactError) or (isinstance(error, (LMError, RetrievalError)) and error.retryable)

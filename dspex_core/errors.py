@@ -36,6 +36,7 @@ DSPExError
 ├── FineTuningError           a fine-tuning job, or a trainer, gave no model
 ├── TrustError                a worker was asked to import code that it was not told to trust
 ├── ArtifactError             the artifact store cannot be used
+│   ├── ArtifactAccessError     it refuses this process: credentials, rights, or no such bucket
 │   └── ArtifactMissingError    it works, and does not hold what was asked for
 ├── ServerSetupError          no Temporal server could be found, downloaded or built
 ├── TrackingError             a tracking server such as MLflow does not take what it is told
@@ -289,6 +290,10 @@ class TrustError(DSPExError):
 
 class ArtifactError(DSPExError):
     """The artifact store cannot be written to or read from."""
+
+
+class ArtifactAccessError(ArtifactError):
+    """The store refuses this process: it rejects the credentials, grants no such right, or has no such bucket."""
 
 
 class ArtifactMissingError(ArtifactError):

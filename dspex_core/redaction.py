@@ -5,6 +5,9 @@ import os
 REPLACEMENT = "[key]"
 SHORTEST_KEY = 6
 
+VARIABLES = ("_API_KEY", "_ACCESS_KEY", "_ACCESS_KEY_ID", "_ACCOUNT_KEY", "_SESSION_TOKEN", "_CLIENT_SECRET")
+"""What the names of environment variables that hold keys end with: those of models, and those of object stores."""
+
 _known: set[str] = set()
 
 
@@ -15,8 +18,8 @@ def keep_secret(key: str) -> None:
 
 
 def redacted(text: str) -> str:
-    """The text without any key that this process knows: those given to `keep_secret` and every *_API_KEY variable."""
-    keys = {value for name, value in os.environ.items() if name.endswith("_API_KEY") and len(value) >= SHORTEST_KEY}
+    """The text without any key that this process knows: those given to `keep_secret` and those in variables."""
+    keys = {value for name, value in os.environ.items() if name.endswith(VARIABLES) and len(value) >= SHORTEST_KEY}
     # The longest first: a key that begins with another must not lose its beginning only.
     for key in sorted(_known | keys, key=len, reverse=True):
         text = text.replace(key, REPLACEMENT)

@@ -3,6 +3,7 @@
 import hypothesis
 import pytest
 from real_parts import USER_CODE, Background, own_platform
+from s3_server import UnavailableError, s3_server
 
 from dspex import Client
 
@@ -22,6 +23,16 @@ def shared_platform(background, tmp_path_factory):
     """One for all tests that disturb none, with a worker."""
     with own_platform(background, tmp_path_factory.mktemp("platform")) as platform, platform.worker():
         yield platform
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """An S3 server with a bucket."""
+    try:
+        with s3_server(tmp_path_factory.mktemp("s3")) as running:
+            yield running
+    except UnavailableError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -122,7 +122,8 @@ class Evaluation(Controlled):
             done = await self._evaluated(positions, share)
             rows = tuple(self._indices[position] for position in positions)
             self.ledger.settle(share, done.usage, rows=len(done.scores))
-            if done.rows:
+            # One that was held up may have no rows to show, and calls that were paid for.
+            if done.rows or done.usage.lm_calls:
                 self._gathered.add(rows, _output_of(done))
             if left := self._left(positions):
                 chunks.append(left)
@@ -207,6 +208,6 @@ def _output_of(chunk: ChunkEvaluation) -> EvaluationOutput:
         failed_rows=chunk.failed_rows,
         failures=chunk.failures,
         usage=chunk.usage,
-        rows=(chunk.rows,),
+        rows=(chunk.rows,) if chunk.rows else (),
         indices=chunk.indices,
     )

@@ -1,23 +1,28 @@
 import hashlib
+import os
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from dspex_core.artifacts._keyring import Keyring, is_sealed, without_keys
+from dspex_core.artifacts._trouble import is_absent, reason, trouble
 from dspex_core.errors import ArtifactError, ArtifactMissingError, ConfigurationError
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 _NAMED = "named/"
 """Where what goes by a name is; everything else goes by its digest."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _PATH = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})|named/([0-9a-f]{64})/.+")
 _CLOCK = b"dspex: what time is it?"
+
+TRIES_OF_A_REQUEST = 5
+RETRY_TIME, CONNECT_TIME, REQUEST_TIME = timedelta(seconds=20), timedelta(seconds=5), timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,12 @@ class StoredArtifact:
 class ArtifactStore:
     """Bytes by their SHA-256: written once, the same for every process, checked when read. A few go by a name.
 
+        store = ArtifactStore("s3://my-bucket/dspex")
+        assert await store.get(await store.put(b"rows")) == b"rows"
+
     Args:
-        url: A folder (`file:///…`), or s3://, gs:// or az:// for workers on several machines.
+        url: A folder (`file:///…`), or s3://, gs:// or az:// for workers on several machines. Its credentials come from
+            the environment, such as AWS_ACCESS_KEY_ID, or from the machine's role.
         keyring: Keys that artifacts are encrypted with; their names stay digests of what is in them.
 
     Raises:
@@ -47,6 +56,7 @@ class ArtifactStore:
     def __init__(self, url: str, *, keyring: Keyring | None = None) -> None:
         self._url = url
         self._keyring = keyring
+        self._folder = _folder(url)
         self._store = _open(url)
 
     async def put(self, content: bytes) -> str:
@@ -75,11 +85,11 @@ class ArtifactStore:
         """
         try:
             content = bytes(await (await self._store.get_async(_path(digest))).bytes_async())
-        except FileNotFoundError:
-            raise ArtifactMissingError(
-                f"artifact {digest} is not in {self._url}: do client and workers share one DSPEX_ARTIFACTS?"
-            ) from None
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            if is_absent(error) and self._is_there():
+                raise ArtifactMissingError(
+                    f"artifact {digest} is not in {self._url}: do client and workers share one DSPEX_ARTIFACTS?"
+                ) from None
             raise self._unusable("read from", error) from None
         if hashlib.sha256(content).hexdigest() == digest:
             return content
@@ -87,7 +97,8 @@ class ArtifactStore:
             content = self._opened(content)
         if hashlib.sha256(content).hexdigest() != digest:
             raise ArtifactMissingError(
-                f"artifact {digest} in {self._url} has been altered: delete it and start the run again"
+                f"artifact {digest} in {self._url} has been altered: put back what was there, or delete it and start "
+                "the run again"
             )
         return content
 
@@ -133,9 +144,9 @@ class ArtifactStore:
             if (await self._store.head_async(artifact.path))["last_modified"] >= unless_since:
                 return False
             await self._store.delete_async(artifact.path)
-        except FileNotFoundError:
-            return False
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            if is_absent(error):
+                return False
             raise self._unusable("remove from", error) from None
         return True
 
@@ -165,9 +176,9 @@ class ArtifactStore:
         """
         try:
             marked = bytes(await (await self._store.get_async(_NAMED + name)).bytes_async())
-        except FileNotFoundError:
-            return None
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            if is_absent(error) and self._is_there():
+                return None
             raise self._unusable("read from", error) from None
         if is_sealed(marked):
             marked = self._opened(marked)
@@ -185,14 +196,18 @@ class ArtifactStore:
             below = f"{_NAMED}{folder}/"
             async for objects in self._store.list(below):  # pyright: ignore[reportUnknownMemberType] - as above
                 found += [each["path"].removeprefix(_NAMED) for each in objects]
-        except FileNotFoundError:
-            return []
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
+            if is_absent(error) and self._is_there():
+                return []
             raise self._unusable("read from", error) from None
         return sorted(found)
 
+    def _is_there(self) -> bool:
+        """False if the whole folder is gone, as that of a disk that is not mounted."""
+        return self._folder is None or self._folder.is_dir()
+
     def _unusable(self, doing: str, error: Exception) -> ArtifactError:
-        return ArtifactError(f"cannot {doing} the artifact store {self._url}: {_reason(error)}")
+        return trouble(f"cannot {doing} the artifact store {self._url}", error)
 
     def _opened(self, sealed: bytes) -> bytes:
         if self._keyring is None:
@@ -204,18 +219,26 @@ def _open(url: str) -> "ObjectStore":
     from obstore.store import LocalStore, from_url  # noqa: PLC0415 - an I/O library, imported when a store is opened
 
     try:
-        if url.startswith("file:"):
-            folder = Path(unquote(urlsplit(url).path))
+        folder = _folder(url)
+        if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             return LocalStore(prefix=folder)
-        return from_url(url)
+        # Retrying for longer is the caller's affair: an activity is tried again, and parked.
+        retries: RetryConfig = {"max_retries": TRIES_OF_A_REQUEST - 1, "retry_timeout": RETRY_TIME}
+        options: ClientConfig = {"connect_timeout": CONNECT_TIME, "timeout": REQUEST_TIME, "allow_http": _may_be_http()}
+        return from_url(url, retry_config=retries, client_options=options)
     except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
-        raise ConfigurationError(f"no artifact store at {url}: {_reason(error)}; check DSPEX_ARTIFACTS") from None
+        raise ConfigurationError(f"no artifact store at {url}: {reason(error)}; check DSPEX_ARTIFACTS") from None
+
+
+def _folder(url: str) -> Path | None:
+    return Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
+
+
+def _may_be_http() -> bool:
+    """Whether somebody named a server of their own by an address without TLS."""
+    return any(os.environ.get(f"AWS_ENDPOINT_URL{kind}", "").startswith("http://") for kind in ("", "_S3"))
 
 
 def _path(digest: str) -> str:
     return f"{digest[:2]}/{digest}"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -8,6 +8,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities._failures import TRIES_OF_UNFIT_WORKERS, TRIES_OF_UNKNOWN_ERRORS, reported
 from dspex_core.errors import (
+    ArtifactAccessError,
     ArtifactError,
     ArtifactMissingError,
     CodeMissingError,
@@ -46,13 +47,15 @@ async def test_what_waiting_may_cure_is_tried_again(kind):
 
 @pytest.mark.parametrize(
     "kind",
-    [LMAuthenticationError, LMNotFoundError, LMRequestError, MetricError, ProgramError, ArtifactMissingError],
+    [LMAuthenticationError, LMNotFoundError, LMRequestError, MetricError, ProgramError],
 )
 async def test_what_waiting_cannot_cure_ends_the_run_at_once(kind):
     assert (await failure_of(kind("never"), attempt=1)).non_retryable
 
 
-@pytest.mark.parametrize("kind", [ConfigurationError, TrustError, CodeMissingError])
+@pytest.mark.parametrize(
+    "kind", [ConfigurationError, TrustError, CodeMissingError, ArtifactAccessError, ArtifactMissingError]
+)
 async def test_what_one_worker_lacks_another_may_have_so_it_is_tried_soon_again_and_not_for_ever(kind):
     first = await failure_of(kind("not here"))
     assert not first.non_retryable

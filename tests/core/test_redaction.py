@@ -3,7 +3,17 @@ import pytest
 from dspex_core.redaction import keep_secret, redacted
 
 
-@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ACME_API_KEY"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "ACME_API_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SESSION_TOKEN",
+    ],
+)
 def test_a_key_of_the_environment_is_never_shown(monkeypatch, name):
     monkeypatch.setenv(name, "sk-in-the-environment")
     assert redacted("got sk-in-the-environment, twice sk-in-the-environment") == "got [key], twice [key]"

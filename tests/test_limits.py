@@ -13,16 +13,19 @@ from dspex_core import Example
 from dspex_core.artifacts import store_dataset
 from dspex_core.metrics import metric_reference
 from dspex_core.modules import build_program
-from dspex_core.optimizers import LabeledFewShot
+from dspex_core.optimizers import LabeledFewShot, MIPROv2
 from dspex_core.programs import ImportedProgram
 from dspex_core.references import reference_to
 from dspex_core.requests import ProgramOutline
 from dspex_core.seam import percent
 from dspex_core.testing import conformance_program, conformance_rows
+from workflows._options import ACTIVITIES_A_LEG
 
 pytestmark = pytest.mark.slow
 
 LARGEST_EVENT_BYTES = 64 * 1024
+MOST_EVENTS, MOST_BYTES = 51_200, 50 * 1024 * 1024
+"""What Temporal bears of one history."""
 MANY = 100_000
 SOME = 20_000
 LABELS = ("even", "odd")
@@ -83,7 +86,8 @@ async def test_a_hundred_thousand_training_rows_and_fields_of_three_megabytes_st
 
 
 async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(platform, monkeypatch):
-    monkeypatch.setattr("workflows._evaluation.ACTIVITIES_A_LEG", 20)
+    in_a_leg = 20
+    monkeypatch.setattr("workflows._evaluation.ACTIVITIES_A_LEG", in_a_leg)
     sizes_and_labels = ((1 + number % 7, LABELS[number % 3 > 0]) for number in range(SOME))
     rows = [Example(text="x" * size, label=label).with_inputs("text") for size, label in sizes_and_labels]
     expected = tuple(float(LABELS[len(row.text) % 2] == row.label) for row in rows)
@@ -108,5 +112,23 @@ async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(pl
     for history in legs:
         assert max(event.ByteSize() for event in history.events) <= LARGEST_EVENT_BYTES
         assert size_of(history) < 200_000
+        # So a leg of 1,000 activities is a sixth of what a history bears, whatever comes of each.
+        assert len(history.events) <= MOST_EVENTS / 6 / ACTIVITIES_A_LEG * in_a_leg
     assert (last.rows_done, last.rows_total) == (SOME, SOME)
     assert last.score == percent(expected)
+
+
+async def test_five_hundred_candidates_would_take_less_than_half_of_what_a_history_bears(platform, client):
+    # This one has more parts than any other search: suggestions, trials on some rows, evaluations on all.
+    optimizer = MIPROv2(
+        metric="exact_match", auto=None, num_candidates=8, num_trials=12, minibatch_size=6, parallel_trials=1, seed=1
+    )
+    rows = conformance_rows(60)
+    run = await client.compile(
+        conformance_program(), optimizer=optimizer, trainset=rows[:40], valset=rows[40:], lm=platform.lm(), id="bounded"
+    )
+    candidates = len((await run.result()).candidates)
+    (history,) = await histories_of(client, "bounded")
+    assert candidates >= 10
+    assert 500 / candidates * len(history.events) < MOST_EVENTS / 2
+    assert 500 / candidates * size_of(history) < MOST_BYTES / 2

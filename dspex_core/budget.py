@@ -40,6 +40,18 @@ class Limits(BaseModel):
         """With another's limits in place of these, where it has any."""
         return Limits(**{**self.model_dump(include=_LIMITS), **other.model_dump(include=_LIMITS, exclude_none=True)})
 
+    def taken(self, usage: Usage, *, seconds: float = 0.0) -> list[tuple[float, str]]:
+        """What was taken of each limit, as a share of 0.0 to 1.0 and in words; first that of which most is taken."""
+        cost = usage.cost_usd or 0.0
+        parts = (
+            (self.usd, cost, f"${cost:,.4f} of ${self.usd or 0:,g}"),
+            (self.lm_calls, usage.lm_calls, f"{usage.lm_calls:,} of {self.lm_calls or 0:,} LM calls"),
+            (self.tokens, tokens_of(usage), f"{tokens_of(usage):,} of {self.tokens or 0:,} tokens"),
+            (self.seconds, seconds, f"{seconds:,.0f} of {self.seconds or 0:,g} s"),
+        )
+        found = [(min(1.0, part / limit) if limit else 1.0, said) for limit, part, said in parts if limit is not None]
+        return sorted(found, key=lambda part: -part[0])
+
     @property
     def spent(self) -> bool:
         """Whether nothing is left of something."""

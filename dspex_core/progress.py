@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
@@ -111,6 +112,11 @@ class Progress(BaseModel):
     def _breaker(self, event: BreakerChanged) -> "Progress":
         others = [each for each in self.breakers if (each.model, each.endpoint) != (event.model, event.endpoint)]
         return self.model_copy(update={"breakers": tuple(others if event.state == "closed" else [*others, event])})
+
+
+def moment_of(event: Event) -> datetime:
+    """When an event happened: as its log says, or now."""
+    return event.at or datetime.now(UTC)
 
 
 class Pace:

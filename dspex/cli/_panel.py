@@ -10,9 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dspex.cli._words import duration, usage_line
-from dspex_core.budget import Limits, tokens_of
 from dspex_core.progress import Progress
-from dspex_core.usage import Usage
 
 _BAR_WIDTH = 24
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -53,8 +51,10 @@ def panel(sight: Sight) -> RenderableType:
         table.add_row("rows", _rows(sight, progress.rows_total))
     if progress.best_score is not None:
         table.add_row("score", _Scores(progress))
-    if progress.budget is not None:
-        table.add_row("budget", _budget(progress.budget, progress.usage_so_far, sight.seconds - sight.held_seconds))
+    if progress.budget is not None and (
+        parts := progress.budget.taken(progress.usage_so_far, seconds=sight.seconds - sight.held_seconds)
+    ):
+        table.add_row("budget", _budget(parts))
     table.add_row("took", Text(usage_line(progress.usage_so_far)))
     table.add_row("faults", _faults(progress))
     lines: list[RenderableType] = [_head(sight), table]
@@ -102,20 +102,8 @@ def _rows(sight: Sight, total: int) -> Table:
     return _beside(ProgressBar(total=total, completed=progress.rows_done, width=_BAR_WIDTH), "  ".join(said))
 
 
-def _budget(budget: Limits, usage: Usage, seconds: float) -> Table:
-    """What was taken of the limit of which the largest part is."""
-    parts = [
-        (taken / limit if limit else 1.0, told)
-        for limit, taken, told in (
-            (budget.usd, usage.cost_usd or 0.0, f"${usage.cost_usd or 0.0:.4f} of ${budget.usd or 0.0:g}"),
-            (budget.lm_calls, usage.lm_calls, f"{usage.lm_calls:,} of {budget.lm_calls or 0:,} LM calls"),
-            (budget.tokens, tokens_of(usage), f"{tokens_of(usage):,} of {budget.tokens or 0:,} tokens"),
-            (budget.seconds, seconds, f"{duration(seconds)} of {duration(budget.seconds or 0.0)}"),
-        )
-        if limit is not None
-    ]
-    parts.sort(key=lambda part: -part[0])
-    share = min(parts[0][0], 1.0)
+def _budget(parts: Sequence[tuple[float, str]]) -> Table:
+    share = parts[0][0]
     style = "yellow" if share >= _NEARLY_SPENT else "bar.complete"
     bar = ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH, complete_style=style, finished_style=style)
     return _beside(bar, f"{share:.0%}  {', '.join(told for _, told in parts)}")

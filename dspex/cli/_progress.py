@@ -1,5 +1,4 @@
 import sys
-import time
 from collections.abc import AsyncIterable, Callable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -22,7 +21,7 @@ from dspex_core.events import (
     RunPaused,
     RunResumed,
 )
-from dspex_core.progress import Pace, Progress
+from dspex_core.progress import Pace, Progress, moment_of
 
 
 class ProgressView:
@@ -77,7 +76,7 @@ class ProgressView:
     def show(self, event: Event) -> None:
         """Take an event in."""
         before, self._progress = self._progress, self._progress.after(event)
-        self._pace.take(self._progress, at=time.monotonic())
+        self._pace.take(self._progress, at=moment_of(event).timestamp())
         if event.at is not None:
             self._began = min(self._began, event.at)
         if isinstance(event, (RunPaused, RunParked, RunResumed)):
@@ -89,7 +88,7 @@ class ProgressView:
 
     def _take_standing(self, event: RunPaused | RunParked | RunResumed) -> None:
         self._standing = {"run_paused": "paused", "run_parked": "parked"}.get(event.type, "")
-        at = event.at or datetime.now(UTC)
+        at = moment_of(event)
         if self._standing:
             self._held_since = self._held_since or at
         elif self._held_since is not None:
@@ -117,7 +116,8 @@ class ProgressView:
                 return None
 
     def _panel(self) -> RenderableType:
-        now, today = time.monotonic(), datetime.now(UTC)
+        today = datetime.now(UTC)
+        now = today.timestamp()
         held = 0.0 if self._held_since is None else (today - self._held_since).total_seconds()
         return panel(
             Sight(

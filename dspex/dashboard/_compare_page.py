@@ -105,7 +105,9 @@ class _Comparison:
         """Show both as they are now."""
         views = (first, second)
         self._table.show([_row(name, shown, views) for name, shown in _FIGURES])
-        self._chart.show([(name, view.progress.candidates) for name, view in zip(self._ids, views, strict=True)])
+        self._chart.show(
+            [(name, view.began, view.progress.candidates) for name, view in zip(self._ids, views, strict=True)]
+        )
         states = best_state(first), best_state(second)
         if states != self._states:
             self._states = states

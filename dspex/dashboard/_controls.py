@@ -1,15 +1,19 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any, cast
 from urllib.parse import quote
 
+from dspex.client import Run
 from dspex.dashboard._board import Board
 from dspex.dashboard._elements import Words, box, button, link, set_attribute, words
-from dspex.dashboard._fields import notice
+from dspex.dashboard._fields import Choice, Entry, amount_in, notice
 from dspex.dashboard._following import ENDED, RunView
 from dspex.dashboard._transfers import EXPORT, REPORT
-from dspex_core.errors import DSPExError
+from dspex_core.errors import ConfigurationError, DSPExError
 
 _STANDS_STILL = ("paused", "parked")
+_LIMITS = (("usd", "US dollars"), ("lm_calls", "LM calls"), ("tokens", "tokens"), ("seconds", "seconds"))
+_WHOLE = ("lm_calls", "tokens")
 
 
 class Controls:
@@ -21,9 +25,16 @@ class Controls:
         with box("div", "controls", role="group", **{"aria-label": "Actions"}):
             self._pause = self._button("Pause", run.pause)
             self._resume = self._button("Resume", run.resume)
+            self._budget = button("Raise budget", partial(self._offer_budget, really=True))
             self._cancel = button("Cancel", partial(self._ask, really=True))
             self._export = link("Export program", f"{EXPORT}/{quote(run_id)}", "button", download="")
             self._report = link("Report", f"{REPORT}/{quote(run_id)}", "button")
+        with box("div", "controls confirm", role="group", **{"aria-label": "Budget"}) as self._raising:
+            self._limit = Choice("Limit", _LIMITS)
+            self._amount = Entry("How much in all", inputmode="decimal", size="12")
+            self._button("Set the budget", partial(self._raise, run), "main")
+            button("Leave it as it is", partial(self._offer_budget, really=False))
+        self._raising.set_visibility(False)
         with box("div", "controls confirm", role="alertdialog", **{"aria-label": "Cancel the run?"}) as self._confirm:
             words("span", "The run ends with the best program that it has found so far.")
             self._really = self._button("Cancel the run", run.cancel, "grave")
@@ -36,11 +47,14 @@ class Controls:
         status = view.status.status
         self._pause.set_visibility(status in {"queued", "running"})
         self._resume.set_visibility(status in _STANDS_STILL)
+        self._budget.set_visibility(status not in ENDED)
+        self._budget.show("Set a budget" if view.status.budget is None else "Raise budget")
         self._cancel.set_visibility(status not in ENDED)
         if status in ENDED:
             self._confirm.set_visibility(False)
+            self._raising.set_visibility(False)
         for element in (self._export, self._report):
-            element.set_visibility(status == "completed")
+            element.set_visibility(view.has_program)
 
     def _button(self, name: str, do: Callable[[], Awaitable[object]], classes: str = "") -> Words:
         async def press() -> None:
@@ -56,6 +70,20 @@ class Controls:
 
         element = button(name, press, classes)
         return element
+
+    async def _raise(self, run: Run) -> None:
+        limit = self._limit.value
+        amount = amount_in(self._amount.value, what="Budget", whole=limit in _WHOLE)
+        if amount is None:
+            raise ConfigurationError("Budget: write how much the run may take in all.")
+        await run.raise_budget(**{limit: cast("Any", amount)})
+        self._raising.set_visibility(False)
+
+    def _offer_budget(self, *, really: bool) -> None:
+        self._trouble.show("")
+        self._raising.set_visibility(really)
+        if really:
+            self._amount.focus()
 
     def _ask(self, *, really: bool) -> None:
         self._confirm.set_visibility(really)

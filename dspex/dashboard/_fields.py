@@ -1,11 +1,13 @@
 """Parts of forms: plain HTML fields with labels. What comes from the browser is checked here."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from nicegui.events import GenericEventArguments
 
 from dspex.dashboard._elements import Words, box, set_attribute, words
+from dspex_core.errors import ConfigurationError
 
 _LONGEST_TEXT = 20_000
 
@@ -92,16 +94,47 @@ class Entry:
                 field = box("textarea", rows=str(lines), **attributes)
             else:
                 field = box("input", value=value, **{"type": "text", **attributes})
+            self._field = field
             set_attribute(name, "for", field.html_id)
             if hint:
                 set_attribute(field, "aria-describedby", words("small", hint, "soft").html_id)
         field.on("input", self._take, js_handler="(event) => emit(event.target.value)", throttle=0.2)
+        # Whoever types and presses a button at once is quicker than that; this comes before the button does.
+        field.on("change", self._take, js_handler="(event) => emit(event.target.value)")
+
+    def focus(self) -> None:
+        """Have what is typed next go into it."""
+        self._field.run_method("focus")
 
     def _take(self, event: GenericEventArguments) -> Any:
         if isinstance(event.args, str) and len(event.args) <= _LONGEST_TEXT:
             self.value = event.args
             return self._on_change()
         return None
+
+
+def amount_in(text: str, *, what: str, whole: bool = False) -> float | int | None:
+    """The number that somebody wrote into a field; None if it is empty.
+
+    Args:
+        text: What was written.
+        what: What the field is called, for the error.
+        whole: Whether only whole numbers will do.
+
+    Raises:
+        ConfigurationError: If it is no number above zero.
+    """
+    written = text.strip().replace(",", "").replace("_", "").removeprefix("$")
+    if not written:
+        return None
+    try:
+        amount = int(written) if whole else float(written)
+    except ValueError:
+        amount = 0
+    if not 0 < amount < math.inf:
+        kind = "a whole number" if whole else "a number"
+        raise ConfigurationError(f"{what}: write {kind} above 0, not {text.strip()[:40]!r}.")
+    return amount
 
 
 def notice(classes: str = "trouble") -> Words:

@@ -5,11 +5,13 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import Any
 
 from dspex.client import Run, RunStatus
+from dspex_core.errors import DSPExError
 from dspex_core.events import CandidateProposed, Event
-from dspex_core.progress import Progress
+from dspex_core.progress import Pace, Progress, moment_of
 from dspex_core.seam import ProgramState
 
 STATUS_SECONDS = 2.0
@@ -38,18 +40,25 @@ class RunView:
         status: Where it stands, with the progress that its events tell.
         states: What each candidate is, by index, as far as that is known.
         log: Its events, the oldest first, without those that tell of rows.
-        seconds_left: How long the phase will take at the rate of its rows so far, if that can be told.
+        seconds_left: How long the phase will take at the rate of its rows of late, if that can be told.
+        began: When its first event was.
     """
 
     status: RunStatus
     states: dict[int, ProgramState] = field(default_factory=dict[int, ProgramState])
     log: tuple[LoggedEvent, ...] = ()
     seconds_left: float | None = None
+    began: datetime | None = None
 
     @property
     def ended(self) -> bool:
         """Whether it will not change any more."""
         return self.status.status in ENDED
+
+    @property
+    def has_program(self) -> bool:
+        """Whether it has ended with a program that it scored."""
+        return self.progress.finished and self.status.score is not None
 
     @property
     def progress(self) -> Progress:
@@ -98,7 +107,7 @@ async def _read(run: Run, fold: "_Fold", stirred: asyncio.Event) -> None:
 
 async def _at_the_end(run: Run, fold: "_Fold") -> RunView:
     status = await run.status()
-    if status.status == "completed":
+    with contextlib.suppress(DSPExError):  # it ended without a result
         for candidate in (await run.output()).candidates:
             fold.states[candidate.index] = candidate.state
     return fold.view(status)
@@ -117,37 +126,41 @@ class _Fold:
         self.quiet = True
         self._progress = Progress()
         self._log: list[LoggedEvent] = []
-        self._began, self._rows_then = time.monotonic(), 0
+        self._began: datetime | None = None
+        self._pace = Pace()
 
     def take(self, event: Event) -> None:
         """Take an event in."""
-        before, self._progress = self._progress, self._progress.after(event)
-        if (self._progress.phase, self._progress.detail) != (before.phase, before.detail) or not before.rows_done:
-            self._began, self._rows_then = time.monotonic(), self._progress.rows_done
+        self._progress = self._progress.after(event)
+        self._pace.take(self._progress, at=moment_of(event).timestamp())
+        self._began = self._began or event.at
         if isinstance(event, CandidateProposed):
             self.states[event.index] = ProgramState.model_validate(event.state)
         self.quiet = self.quiet and event.type in _QUIET
         if event.type != "rows_evaluated":
-            self._log.append(LoggedEvent(getattr(event, "at", None) or datetime.now(UTC), event))
+            self._log.append(LoggedEvent(moment_of(event), event))
             del self._log[:-EVENTS_KEPT]
 
     def view(self, status: RunStatus) -> RunView:
         """The run as it is now, given its status."""
-        told = self._progress
-        known = status.progress or Progress()
-        if len(told.candidates) >= len(known.candidates) and not known.finished:
-            update = {
+        told, known = self._progress, status.progress or Progress()
+        if known.finished:
+            same = [each.index for each in told.candidates] == [each.index for each in known.candidates]
+            # Those of the log have the times at which they were scored.
+            kept = {"candidates": told.candidates} if same else {}
+            status = status.model_copy(update={"progress": known.model_copy(update=kept)})
+        elif len(told.candidates) >= len(known.candidates):
+            known_better = {
                 "progress": told.model_copy(update={"optimizer": known.optimizer or told.optimizer}),
                 "score": told.best_score,
                 "baseline_score": told.baseline_score,
                 "usage": told.usage_so_far,
             }
-            status = status.model_copy(update=update)
-        return RunView(status, dict(self.states), tuple(self._log), self._seconds_left())
-
-    def _seconds_left(self) -> float | None:
-        progress = self._progress
-        done = progress.rows_done - self._rows_then
-        if progress.rows_total is None or done <= 0 or progress.finished:
-            return None
-        return (time.monotonic() - self._began) / done * max(progress.rows_total - progress.rows_done, 0)
+            status = status.model_copy(update=known_better)
+        update: dict[str, Any] = {"budget": told.budget or status.budget}
+        if status.status not in ENDED and self._began is not None:
+            # A status is asked for now and then only, and time goes on.
+            update["seconds"] = max(status.seconds, time.time() - self._began.timestamp())
+        status = status.model_copy(update=update)
+        left = self._pace.seconds_left(told, at=time.time())
+        return RunView(status, dict(self.states), tuple(self._log), left, self._began)

@@ -10,6 +10,7 @@ from dspex.dashboard._log_part import LogPart
 from dspex.dashboard._pager import Pager
 from dspex.dashboard._program_part import ProgramPart
 from dspex.dashboard._table import Column, Row, Table
+from dspex_core.budget import Limits
 from dspex_core.events import CandidateEvaluated
 from dspex_core.usage import Usage
 
@@ -45,7 +46,7 @@ async def run_page(board: Board, run_id: str) -> None:
             if view is not None:
                 controls.show(view)
                 figures.show(view)
-                chart.show([("", view.progress.candidates)])
+                chart.show([("", view.began, view.progress.candidates)])
                 program.show(view)
                 candidates.show(view)
                 log.show(view)
@@ -77,7 +78,9 @@ class _Head:
         self._web_ui.set_visibility(status.web_ui is not None)
         set_attribute(self._web_ui, "href", status.web_ui or "#")
         waits = f"Waits: {status.parked_reason}" if status.parked_reason else None
-        said = [trouble, status.failure, waits, status.note]
+        broken = () if view.ended else view.progress.breakers
+        alone = [f"{each.model} keeps failing and is left alone for now: {each.reason}" for each in broken]
+        said = [trouble, status.failure, waits, status.note, *alone]
         self._trouble.show("\n".join(text for text in said if text))
 
 
@@ -93,6 +96,9 @@ class _Figures:
             self._rows = words("p", "", "soft numbers")
         with box("dl", "figures"):
             self._values = {name: self._figure(name) for name in _FIGURES}
+        with box("div", "budget") as self._budget:
+            self._used = box("progress", max="1", value="0", **{"aria-label": "Budget"})
+            self._of_budget = words("p", "", "soft numbers")
 
     def _figure(self, name: str) -> Words:
         with box("div"):
@@ -112,13 +118,18 @@ class _Figures:
         shown = {
             "Best score": percent(status.score) or NOTHING,
             "Baseline": percent(status.baseline_score) or NOTHING,
-            "LM calls": f"{usage.lm_calls:,}",
+            "LM calls": f"{usage.lm_calls:,}" + (f", {usage.retries:,} retries" if usage.retries else ""),
             "From the cache": f"{usage.cached_calls:,}",
             "Tokens": tokens(usage),
             "Cost": dollars(usage.cost_usd),
         }
         for name, value in shown.items():
             self._values[name].show(value)
+        parts = (status.budget or Limits()).taken(usage, seconds=status.seconds)
+        self._budget.set_visibility(bool(parts))
+        if parts:
+            set_attribute(self._used, "value", f"{parts[0][0]:.3f}")
+            self._of_budget.show(f"Budget: {' · '.join(told for _, told in parts)}")
 
 
 class _Candidates:

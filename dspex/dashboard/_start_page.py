@@ -5,11 +5,12 @@ from nicegui import ui
 
 from dspex.dashboard._board import Board
 from dspex.dashboard._elements import box, button, page_frame, run_address, section, words
-from dspex.dashboard._fields import Choice, Entry, notice
+from dspex.dashboard._fields import Choice, Entry, amount_in, notice
 from dspex.dashboard._program_part import shown
 from dspex.dashboard._table import Column, Table
 from dspex.dashboard._uploads import FileField
 from dspex.tasks import examples_of, field_name, signature_of_columns
+from dspex_core.budget import Budget
 from dspex_core.datasets import hold_out
 from dspex_core.errors import ConfigurationError, DSPExError
 from dspex_core.lm import LM
@@ -65,6 +66,12 @@ class _Form:
             self._metric = _choice("Metric", _METRICS)
             self._model = Entry("Model", value="openai/gpt-4o-mini", hint="Provider and model.")
             self._api_base = Entry("Address of the model", hint="Only for a server of your own; workers must trust it.")
+            self._dollars = Entry(
+                "Budget in US dollars",
+                inputmode="decimal",
+                hint="No limit if left empty; a run that has reached it waits for a larger one.",
+            )
+            self._calls = Entry("Most LM calls", inputmode="numeric", hint="No limit if left empty.")
             self._id = Entry("Name of the run", hint="Made up if left empty.")
         self._trouble = notice()
         self._start = button("Start the run", self._begin, "main")
@@ -112,6 +119,7 @@ class _Form:
         data = self._data
         if data is None:
             raise ConfigurationError("Choose a data file first.")
+        budget = self._budget()
         inputs, outputs = self._columns("input"), self._columns("output")
         if not inputs or not outputs:
             raise ConfigurationError("At least one column must be an input, and one an output.")
@@ -126,8 +134,14 @@ class _Form:
             valset=examples_of(val, inputs, outputs),
             lm=LM(self._model.value.strip(), api_base=self._api_base.value.strip() or None),
             id=self._id.value.strip() or None,
+            budget=budget,
         )
         return run.id
+
+    def _budget(self) -> Budget | None:
+        dollars = amount_in(self._dollars.value, what="Budget in US dollars")
+        calls = amount_in(self._calls.value, what="Most LM calls", whole=True)
+        return None if dollars is calls is None else Budget(usd=dollars, lm_calls=calls)
 
     def _columns(self, role: str) -> dict[str, str]:
         return {field_name(column): column for column, choice in self._roles.items() if choice.value == role}

@@ -39,6 +39,8 @@ def add_downloads(app: FastAPI, board: Board) -> None:
             output = await run.output()
         except DSPExError as error:
             return PlainTextResponse(str(error), status_code=404)
+        if output.score is None:
+            return PlainTextResponse("The run ended before anything was scored.", status_code=409)
         program = ProgramFile(structure=output.program.structure, state=output.program.state)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id).strip("-.") or "program"
         headers = {"Content-Disposition": f'attachment; filename="{name}.json"'}
@@ -48,10 +50,12 @@ def add_downloads(app: FastAPI, board: Board) -> None:
     async def _(run_id: str) -> Response:
         with TemporaryDirectory(prefix="dspex-report-") as folder:
             path = Path(folder) / "report.html"
+            run = board.client.get_run(run_id)
             try:
-                if (await board.client.get_run(run_id).status()).status != "completed":
-                    return PlainTextResponse("The run has nothing to report yet.", status_code=409)
-                await board.client.get_run(run_id).report(path)
+                status = await run.status()
+                if status.status not in {"completed", "cancelled"} or status.score is None:
+                    return PlainTextResponse("The run has nothing to report.", status_code=409)
+                await run.report(path)
             except DSPExError as error:
                 return PlainTextResponse(str(error), status_code=404)
             return HTMLResponse(await asyncio.to_thread(path.read_text, encoding="utf-8"))

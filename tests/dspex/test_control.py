@@ -114,6 +114,9 @@ async def test_a_cancelled_run_ends_with_the_best_it_has_found_so_far(platform, 
     assert (status.status, status.score) == ("cancelled", result.score)
     assert {summary.id: summary.status for summary in await client.list_runs()}["cancelled-early"] == "cancelled"
     await run.cancel()  # once more changes nothing
+    shown = await asyncio.to_thread(platform.cli, "runs", "show", run.id, "--report", "cancelled.html")
+    assert shown.returncode == 0, shown.stderr
+    assert run.id in (platform.home / "cancelled.html").read_text(encoding="utf-8")
 
 
 async def test_a_run_cancelled_before_anything_was_scored_says_so(platform, client, slow_model):

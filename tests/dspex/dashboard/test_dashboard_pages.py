@@ -143,7 +143,7 @@ async def test_two_runs_are_shown_side_by_side(client, shared_platform, open_pag
     await expect(page.get_by_role("status")).to_contain_text("+0.00 points")
 
 
-async def test_a_run_is_paused_resumed_and_cancelled_by_button(client, slow_model, open_page):
+async def test_a_run_is_paused_given_a_budget_resumed_cancelled_and_reported_by_button(client, slow_model, open_page):
     search = BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=8)
     run = await start(client, slow_model, optimizer=search, name="buttons")
     page = await open_page(f"/runs/{run.id}")
@@ -152,6 +152,19 @@ async def test_a_run_is_paused_resumed_and_cancelled_by_button(client, slow_mode
     await page.get_by_role("button", name="Pause").click()
     await expect(status).to_have_text("paused")
     assert (await run.status()).status == "paused"
+    await page.get_by_role("button", name="Set a budget").click()
+    form = page.get_by_role("group", name="Budget")
+    await form.get_by_label("Limit").select_option("LM calls")
+    for written, answer in (("many", "a whole number above 0, not 'many'"), ("1", "is no more than the run took")):
+        await form.get_by_label("How much in all").fill(written)
+        await form.get_by_role("button", name="Set the budget").click()
+        await expect(page.get_by_role("alert").filter(has_text=answer)).to_be_visible()
+    await form.get_by_label("How much in all").fill("5,000")
+    await form.get_by_role("button", name="Set the budget").click()
+    await expect(form).to_be_hidden()
+    await expect(page.get_by_text("of 5,000 LM calls")).to_be_visible()
+    assert (await run.status()).budget.lm_calls == 5_000
+    await expect(page.get_by_role("button", name="Raise budget")).to_be_visible()
     await page.get_by_role("button", name="Resume").click()
     await expect(status).to_have_text("running")
     await page.get_by_role("button", name="Cancel", exact=True).click()
@@ -161,8 +174,11 @@ async def test_a_run_is_paused_resumed_and_cancelled_by_button(client, slow_mode
     await page.get_by_role("button", name="Cancel", exact=True).click()
     await page.get_by_role("button", name="Cancel the run").click()
     await expect(status).to_have_text("cancelled", timeout=20_000)
-    await expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+    for name in ("Pause", "Raise budget"):
+        await expect(page.get_by_role("button", name=name)).to_be_hidden()
     assert (await run.status()).status == "cancelled"
+    await page.get_by_role("link", name="Report").click()
+    await expect(page.get_by_role("heading", name=run.id)).to_be_visible()
 
 
 async def test_the_program_that_a_run_found_is_exported(client, shared_platform, open_page, tmp_path):
@@ -195,6 +211,10 @@ async def test_a_run_is_started_from_a_file(client, shared_platform, open_page, 
     await page.get_by_label("Address of the model").fill("an address")
     name = f"form-{uuid.uuid4().hex[:6]}"
     await page.get_by_label("Name of the run").fill(name)
+    await page.get_by_label("Most LM calls").fill("0.5")
+    await page.get_by_role("button", name="Start the run").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Most LM calls: write a whole number above 0")
+    await page.get_by_label("Most LM calls").fill("200")
     await page.get_by_role("button", name="Start the run").click()
     await expect(page.get_by_role("alert")).to_contain_text("http:// or https://")
     await page.get_by_label("Address of the model").fill(shared_platform.provider.base_url)
@@ -202,6 +222,8 @@ async def test_a_run_is_started_from_a_file(client, shared_platform, open_page, 
     await expect(page.get_by_role("heading", name=name)).to_be_visible()
     await expect(page.get_by_role("status")).to_have_text("completed", timeout=20_000)
     await expect(page.get_by_text("Which topic is it?").first).to_be_visible()
+    await expect(page.get_by_text("of 200 LM calls")).to_be_visible()
+    await expect(page.get_by_text("seconds since the start")).to_be_visible()
     assert len((await client.get_run(name).output()).scored_rows) == 5
 
 
@@ -214,7 +236,7 @@ async def test_pages_have_no_serious_barrier(client, shared_platform, open_page,
     for path in ("/", *of_run, f"/compare?first={run.id}&second={run.id}", "/start"):
         await page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + path)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
-        await expect(page.locator("td, input, pre").first).to_be_visible()
+        await expect(page.locator("td:visible, input:visible, pre:visible").first).to_be_visible()
         found = await Axe().run(page)
         serious = [each for each in found.response["violations"] if each["impact"] in {"serious", "critical"}]
         assert serious == [], found.generate_report()

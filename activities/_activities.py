@@ -76,6 +76,7 @@ from dspex_core.usage import Usage
 from ._breakers import BreakerNews
 from ._failures import OUTAGE_SECONDS, reported
 from ._finished import Finished
+from ._turns import Turn, Turns
 from ._winding import Winding
 
 T = TypeVar("T")
@@ -117,7 +118,7 @@ class Activities:
         self._trust = trust
         self._addresses = TrustedAddresses(trust_api_base)
         self._lms: dict[LMConfig, LM] = {}
-        self._turns: dict[tuple[LMConfig, int], asyncio.Semaphore] = {}
+        self.turns = Turns()
         self._retrievers = Retrievers(trust=self._trust)
         self._breakers = BreakerNews()
 
@@ -126,7 +127,7 @@ class Activities:
         """Score a program on a chunk of rows."""
         winding = Winding()
 
-        async def work() -> ChunkEvaluation:
+        async def work(turn: Turn) -> ChunkEvaluation:
             program = self._program(outline)
             metric = resolve_metric(request.metric, trust=self._trust)
             indices = request.indices
@@ -134,7 +135,8 @@ class Activities:
             runtime, finished, held = self._runtime(request.lm), list[RowResult](), None
             with metered() as meter:
                 try:
-                    async with self._turn(request.lm, rows=len(indices)):
+                    async with self.turns.of(request.lm, rows=len(indices)):
+                        turn.begins()
                         with scoped_runtime(runtime), compiling(really=request.compiling):
                             await evaluate_rows(
                                 program,
@@ -153,8 +155,8 @@ class Activities:
             return chunk
 
         async with _heartbeats():
-            with self._breakers.told_to(request.run_id, request.lm.model):
-                return await self._reported(lambda: winding.finished(work()), request.allowance)
+            with self.turns.taken() as turn, self._breakers.told_to(request.run_id, request.lm.model):
+                return await self._reported(lambda: winding.finished(work(turn)), request.allowance)
 
     async def _chunk(
         self, indices: Sequence[int], finished: Sequence[RowResult], *, spent: Usage, held: Held | None
@@ -338,16 +340,6 @@ class Activities:
         """Close the connections to providers."""
         for lm in self._lms.values():
             await lm.close()
-
-    def _turn(self, lm: LMConfig, *, rows: int) -> asyncio.Semaphore:
-        """Lets as many chunks begin as keep the model busy, and one more.
-
-        Chunks that all run at once all end at once: nobody sees progress, and a kill finds all of them unfinished.
-        """
-        turns = self._turns.get((lm, rows))
-        if turns is None:
-            turns = self._turns[lm, rows] = asyncio.Semaphore(-(-lm.concurrency // rows) + 1)
-        return turns
 
     def _program(self, outline: ProgramOutline) -> Module:
         return build_program(outline.structure, trust=self._trust).with_state(outline.state)

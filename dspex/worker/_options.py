@@ -3,9 +3,15 @@ from datetime import timedelta
 from typing import Literal
 
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import ResourceBasedSlotConfig, WorkerDeploymentConfig, WorkerTuner
+from temporalio.worker import (
+    FixedSizeSlotSupplier,
+    ResourceBasedSlotConfig,
+    WorkerDeploymentConfig,
+    WorkerTuner,
+)
 
 from dspex import settings
+from dspex.worker._slots import FairSlots
 from dspex_core.errors import ConfigurationError, UnknownNameError
 
 Role = Literal["all", "workflow", "eval"]
@@ -13,6 +19,7 @@ ROLES: tuple[Role, ...] = ("all", "workflow", "eval")
 
 CONCURRENT_ACTIVITIES = 200
 """More than a few runs ask for at once: chunks wait in the worker for their turn, and must keep out nothing else."""
+OTHER_TASKS = 100
 BETWEEN_SLOTS = timedelta(milliseconds=50)
 
 
@@ -62,10 +69,16 @@ class WorkerOptions:
         """The task queue that it polls."""
         return settings.task_queue() if self.environment is None else settings.environment_queue(self.environment)
 
-    def tuner(self) -> WorkerTuner:
-        """What decides how many tasks it takes at once."""
+    def tuner(self, slots: FairSlots) -> WorkerTuner:
+        """What decides how many tasks it takes at once; without a target load, the slots for activities."""
         if self.target_load is None:
-            return WorkerTuner.create_fixed(activity_slots=CONCURRENT_ACTIVITIES)
+            others = FixedSizeSlotSupplier(OTHER_TASKS)
+            return WorkerTuner.create_composite(
+                workflow_supplier=others,
+                activity_supplier=slots,
+                local_activity_supplier=others,
+                nexus_supplier=others,
+            )
         return WorkerTuner.create_resource_based(
             target_cpu_usage=self.target_load,
             target_memory_usage=self.target_load,

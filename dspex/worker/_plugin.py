@@ -103,6 +103,7 @@ class DSPExPlugin(SimplePlugin):
             interceptors=[tracing_interceptor()] if traced else None,
         )
         self.store = store
+        self.turns = shells.turns
         self._keyring = keyring
 
     def payload_reader(self) -> PayloadReader:

@@ -8,9 +8,10 @@ from temporalio.worker import Worker
 
 from dspex.devserver import Server, connect_to
 from dspex.worker._metrics import METRICS_HOST, counting, metrics_runtime
-from dspex.worker._options import WorkerOptions
+from dspex.worker._options import CONCURRENT_ACTIVITIES, WorkerOptions
 from dspex.worker._plugin import DSPExPlugin
 from dspex.worker._search_attributes import register_search_attributes
+from dspex.worker._slots import FairSlots
 
 GRACE_SECONDS = 20.0
 """How long a worker that was told to stop lets its activities finish."""
@@ -47,10 +48,11 @@ async def run_worker(
     plugin = DSPExPlugin(trust=trust, trust_api_base=trust_api_base, role=options.role)
     client = await connect_to(server, plugins=[plugin], runtime=runtime)
     await register_search_attributes(client)
+    slots = FairSlots(plugin.turns, most=CONCURRENT_ACTIVITIES)
     worker = Worker(
         client,
         task_queue=options.task_queue(),
-        tuner=options.tuner(),
+        tuner=options.tuner(slots),
         max_activities_per_second=options.activities_per_second,
         max_task_queue_activities_per_second=options.queue_activities_per_second,
         deployment_config=options.deployment(),
@@ -65,7 +67,9 @@ async def run_worker(
             say(f"metrics: http://{METRICS_HOST}:{options.metrics_port}/metrics")
         running = group.create_task(worker.run())
         say(f"worker ready: task queue {options.task_queue()}, server {server.address}{_part(options)}")
+        counting_workers = group.create_task(slots.count_workers(client, options.task_queue()))
         await stop.wait()
+        counting_workers.cancel()
         await worker.shutdown()
         await running
     say("worker stopped")

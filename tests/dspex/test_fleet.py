@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from contextlib import contextmanager
 
 import pytest
@@ -190,3 +191,29 @@ async def make_current(client, fleet, build_id):
 async def build_of(client, workflow_id):
     described = await client._connection.temporal.get_workflow_handle(workflow_id).describe()
     return described.raw_description.workflow_execution_info.versioning_info.deployment_version.build_id
+
+
+async def test_two_workers_share_the_chunks_of_one_evaluation(fleet, platform):
+    async with await Client.connect() as client:
+        with fleet.worker(), fleet.worker(), FakeProviderProcess(latency_ms=100) as slow:
+            lm = LM("openai/fake", api_base=slow.base_url, concurrency=10)
+            queue = DescribeTaskQueueRequest(
+                namespace=platform.server.namespace,
+                task_queue=TaskQueue(name=fleet.queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+            )
+            service = client._connection.temporal.workflow_service
+            while len((await service.describe_task_queue(queue)).pollers) < 2:
+                await asyncio.sleep(0.05)
+            await client.evaluate(
+                conformance_program(), conformance_rows(480), metric="exact_match", lm=lm, id=f"{fleet.queue}/shared"
+            )
+        started = [
+            event.activity_task_started_event_attributes.identity
+            for event in await events_of(client, f"{fleet.queue}/shared")
+            if event.HasField("activity_task_started_event_attributes")
+        ]
+    shares = Counter(started)
+    assert len(started) == 16
+    assert len(shares) == 2
+    assert min(shares.values()) >= 2

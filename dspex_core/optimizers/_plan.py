@@ -17,7 +17,7 @@ _Spent = Mapping[LMConfig | None, Spent]
 
 _BEST, _LIKELY, _WORST = (
     Scenario(solved=1.0, loops="fewest", repeats=0.7),
-    Scenario(solved=0.5, loops="some", repeats=0.2),
+    Scenario(solved=0.5, loops="some", repeats=0.2, apart=0.03),
     Scenario(solved=0.0, loops="most", repeats=0.0),
 )
 _OUTCOMES = {

@@ -8,7 +8,7 @@ from dspex_core.usage import Usage
 
 LOOKS = 5
 """Times that a race looks who may stay; each has its share of the risk."""
-FEWEST_ROWS = 10
+FEWEST_ROWS = 8
 """Rows of a block at least, so that there is work enough to do side by side, and something to judge by."""
 TELLING_FIRST = 2.0
 """How many times as soon rows come that told candidates apart before."""
@@ -36,10 +36,13 @@ class Racing:
         confidence: How sure it is, for each candidate, that one that would win is not stopped; 1.0 stops only those
             that cannot win any more.
         seed: Decides the order of rows.
+        places: How many of a race are wanted, if not whoever may win: then the better half alone goes on after each
+            block, as many at least.
     """
 
     confidence: float = 0.9
     seed: int = 0
+    places: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,14 @@ class Race:
 
     - if it cannot score higher than the best that was scored on all rows, even with full marks from now on, or
     - if the upper end of the interval of what it gains on the leader is below zero: a normal interval for a sample
-      drawn without replacement from each group, with a risk of (1 - confidence) shared among all looks.
+      drawn without replacement from each group, with a risk of (1 - confidence) shared among all looks, or
+    - if only so many places are to be had, and it is not among the better half after a block.
 
     Rows that a program failed on count 0, as they do in the score of whoever is scored on all rows.
 
     Source: Maron and Moore 1994, "Hoeffding Races", with paired differences as in Birattari et al. 2002, "A Racing
-    Algorithm for Configuring Metaheuristics"; the interval is that of Cochran 1977, "Sampling Techniques", section 5.3.
+    Algorithm for Configuring Metaheuristics"; the interval is that of Cochran 1977, "Sampling Techniques", section 5.3;
+    halving is that of Karnin et al. 2013, "Almost Optimal Exploration in Multi-Armed Bandits", section 4.
 
     Args:
         racing: How sure it must be, and the seed.
@@ -96,6 +101,7 @@ class Race:
         self._order = _order(self._groups, random.Random(f"{racing.seed}/race"))  # noqa: S311 - repeatable by design
         self._step = max(FEWEST_ROWS, math.ceil(len(course) / (LOOKS + 1)))
         self._reach = _reach(racing.confidence)
+        self._places = racing.places
         self._scores = {name: {row: known[row] for row in course if row in known} for name, known in entrants.items()}
         self._running = list(entrants)
         self._most = max(1.0, *(scores[row] for scores in rivals for row in course))
@@ -104,13 +110,32 @@ class Race:
 
     def blocks(self) -> dict[str, list[int]]:
         """The next rows of everyone who is still running; none once it is over."""
-        return {name: sorted(self._unseen(name)[: self._step]) for name in self._running}
+        step = len(self._course) if self._is_settled else self._step
+        return {name: sorted(self._unseen(name)[:step]) for name in self._running}
 
     def note(self, found: Mapping[str, Scores]) -> None:
         """Take in what the blocks scored, and stop who can hardly win."""
         for name, scores in found.items():
             self._scores[name].update(scores)
+        half = len(self._running) // 2
         self._judge()
+        if self._places is not None:
+            self._keep(max(self._places, half))
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether its one place is as good as taken: by the last who runs, and is ahead of all that were scored."""
+        if self._places is None or len(self._running) != 1:
+            return False
+        return self._deficit(self._scores[self._running[0]], self._best)[0] < 0
+
+    def _keep(self, count: int) -> None:
+        behind = {name: self._deficit(self._scores[name], self._best)[0] for name in self._running}
+        stay = sorted(self._running, key=behind.__getitem__)[:count]
+        for name in self._running:
+            if name not in stay:
+                self.stopped[name] = self._estimate(name)
+        self._running = [name for name in self._running if name in stay]
 
     def _judge(self) -> None:
         waiting = list[str]()

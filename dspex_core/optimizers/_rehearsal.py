@@ -49,6 +49,7 @@ class Scenario:
 
     Attributes:
         solved: Share of the rows that come out right, 0 to 1.
+        apart: How far states lie apart in that, to either side, 0 to 1.
         loops: How often a part is called that may be called more than once.
         repeats: Share of the suggested combinations that were tried before.
     """
@@ -56,6 +57,7 @@ class Scenario:
     solved: float
     loops: Literal["fewest", "some", "most"]
     repeats: float
+    apart: float = 0.0
 
     def calls(self, call: CallSize) -> int:
         """How many of a predictor's calls a run makes."""
@@ -249,7 +251,8 @@ class Rehearsal:
         return trace, tries
 
     def _score(self, digest: str, row: int) -> float:
-        return float(zlib.crc32(f"{digest}/{row}".encode()) < self._scenario.solved * _CERTAIN)
+        apart = self._scenario.apart * (2 * zlib.crc32(digest.encode()) / _CERTAIN - 1)
+        return float(zlib.crc32(f"{digest}/{row}".encode()) < (self._scenario.solved + apart) * _CERTAIN)
 
     def _note(self, program: Program) -> str:
         digest = _digest(program)

@@ -120,9 +120,9 @@ def test_rows_that_are_known_are_not_asked_for_and_count_at_once():
 
 
 def test_a_short_course_is_run_in_one_block():
-    course = COURSE[:10]
+    course = COURSE[:8]
     _, scored, blocks = raced({"a": dict.fromkeys(course, 0.0)}, dict.fromkeys(course, 0.5), course=course)
-    assert (len(scored["a"]), blocks) == (10, 1)
+    assert (len(scored["a"]), blocks) == (8, 1)
 
 
 def test_scores_above_one_leave_room_to_catch_up():
@@ -130,6 +130,31 @@ def test_scores_above_one_leave_room_to_catch_up():
     late = {row: 0.0 if row < 150 else 3.0 for row in COURSE}
     _, scored, _ = raced({"late": late}, rival, CERTAIN)
     assert len(scored["late"]) == len(COURSE)
+
+
+def test_for_few_places_the_better_half_goes_on_after_each_block():
+    course = COURSE[:40]
+    truth = {str(n): {row: float((row * 7) % 40 < 5 * n) for row in course} for n in range(8)}
+    rival = dict.fromkeys(course, 0.1)
+    race, scored, _ = raced(truth, rival, Racing(confidence=1.0, places=2), course)
+    assert sorted(len(rows) for rows in scored.values()) == [8, 8, 8, 8, 16, 16, 40, 40]
+    assert set(truth) - set(race.stopped) == {"6", "7"}
+    assert all(abs(race.stopped[name] - mean(truth[name])) < 35 for name in race.stopped)
+
+
+def test_whoever_has_the_one_place_as_good_as_taken_is_scored_on_the_rest_at_once():
+    rival = dict.fromkeys(COURSE, 0.5)
+    truth = {"ahead": dict.fromkeys(COURSE, 1.0), "behind": dict.fromkeys(COURSE, 0.0)}
+    race, scored, blocks = raced(truth, rival, Racing(confidence=1.0, places=1))
+    assert (len(scored["ahead"]), len(scored["behind"]), blocks) == (200, 34, 2)
+    assert list(race.stopped) == ["behind"]
+
+
+def test_who_runs_alone_and_is_behind_is_looked_at_after_each_block():
+    _, scored, blocks = raced(
+        {"poor": dict.fromkeys(COURSE, 0.0)}, dict.fromkeys(COURSE, 1.0), Racing(places=1)
+    )  # fmt: skip
+    assert (len(scored["poor"]), blocks) == (34, 1)
 
 
 ROWS = [Example(text=f"text{n}", team=f"team{n}").with_inputs("text") for n in range(60)]
@@ -242,6 +267,23 @@ async def test_an_optimizer_scores_fewer_rows_when_its_candidates_race_and_can_d
     assert any(candidate.estimate is not None for candidate in racing.candidates)
     assert racing.usage.lm_calls < without.usage.lm_calls
     assert racing.score >= without.score - 5
+
+
+async def test_trials_on_a_minibatch_race_for_the_full_evaluations_that_follow_them(provider):
+    optimizer = MIPROv2(metric="exact_match", auto=None, num_candidates=6, num_trials=10, minibatch_size=32)
+    with using(lm=lm_of(provider, cache=False)):
+        given = {"trainset": conformance_rows(40), "valset": conformance_rows(80, start=40)}
+        racing = await optimizer.compile(conformance_program(), **given)
+        off = await optimizer.model_copy(update={"racing": False}).compile(conformance_program(), **given)
+    trials = [candidate for candidate in racing.candidates[1:] if candidate.parent == 0]
+    assert len({candidate.label for candidate in trials}) == len(trials) == 10
+    through = {candidate.index for candidate in trials if candidate.estimate is None}
+    full = [candidate for candidate in racing.candidates[1:] if candidate.parent != 0]
+    assert len(full) == 2
+    assert {candidate.parent for candidate in full} <= through
+    assert sum(candidate.rows is None for candidate in full) <= 1
+    assert racing.usage.lm_calls < 0.8 * off.usage.lm_calls
+    assert racing.score >= off.score - 5
 
 
 def test_a_confidence_below_a_half_is_refused():

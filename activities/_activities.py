@@ -76,6 +76,7 @@ from dspex_core.usage import Usage
 from ._breakers import BreakerNews
 from ._failures import OUTAGE_SECONDS, reported
 from ._finished import Finished
+from ._relay import relayed, relayed_program
 from ._turns import Turn, Turns
 from ._winding import Winding
 
@@ -240,8 +241,11 @@ class Activities:
         """Ask a model."""
 
         async def work() -> LMResponse:
+            runtime = self._runtime(request.lm)
             with compiling(really=request.compiling):
-                return await self._runtime(request.lm).generate(request.request)
+                if request.stream_to is not None:
+                    return await relayed(runtime.stream(request.request), call=request.stream_to)
+                return await runtime.generate(request.request)
 
         async with _heartbeats():
             with self._breakers.told_to(_run_of(request), (request.request.lm or request.lm).model):
@@ -286,8 +290,8 @@ class Activities:
         """Search for passages."""
 
         async def work() -> SearchAnswer:
-            runtime = InProcessRuntime(lm_for=self._lm, retriever_for=self._retrievers.find)
-            with metered() as meter:
+            runtime = self._runtime(request.lm)
+            with metered() as meter, scoped_runtime(runtime):
                 passages = await runtime.retrieve(
                     RetrieveRequest(query=request.query, k=request.k, retriever=request.retriever)
                 )
@@ -302,8 +306,12 @@ class Activities:
 
         async def work() -> ProgramAnswer:
             sample = rolled_out(request.rollout, temperature=request.rollout_temperature)
+            program = self._program(request.program)
+            # What an earlier try told cannot be taken back: another one only answers.
+            is_streamed = request.stream and activity.info().attempt == 1
             with scoped_runtime(self._runtime(request.lm)), sample:
-                prediction = await self._program(request.program)(**request.inputs)
+                work = relayed_program(program, request.inputs) if is_streamed else program(**request.inputs)
+                prediction = await work
             outputs = to_jsonable_python(prediction.to_dict(), fallback=str)
             return ProgramAnswer(outputs=outputs, usage=prediction.usage)
 

@@ -51,6 +51,13 @@ async def test_each_search_of_a_program_run_is_an_activity(platform, client):
     assert kinds == ["generate", "retrieve", "generate"]
 
 
+async def test_a_retriever_may_ask_the_runs_model(platform, client):
+    program = Retrieve(k=1, retriever="shop_app:asking") | Predict("context: list[str], query -> topic")
+    prediction = await client.run_program(program, inputs={"query": "who asks?"}, lm=platform.lm())
+    assert len(prediction.context) == 1
+    assert prediction.usage.lm_calls + prediction.usage.cached_calls == 2
+
+
 async def test_a_retriever_that_is_an_object_is_refused_before_anything_starts(platform, client):
     program = searching(retriever=BM25Index(["a text"]))
     with pytest.raises(ProgramError, match="holds a BM25Index, an object of this process"):

@@ -1,20 +1,23 @@
 import asyncio
+from contextlib import aclosing
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from dspex_core.errors import DSPExError
 from dspex_core.evaluate import describe
-from dspex_core.events import Event, RunParked, RunResumed, muted
-from dspex_core.modules import build_in_workflow, is_deterministic
-from dspex_core.requests import ProgramAnswer, RunProgram
+from dspex_core.events import Event, RunParked, RunResumed, TextStreamed, muted
+from dspex_core.modules import Module, build_in_workflow, is_deterministic
+from dspex_core.record import Prediction
+from dspex_core.requests import ProgramAnswer, RunProgram, StreamedPieces, StreamedText
 from dspex_core.seam import current_rollout, current_rollout_temperature, rolled_out, scoped_runtime
 
 from ._approvals import Approvals
 from ._control import Controlled, in_background
 from ._log import EventLog
 from ._parts import PROGRAM_RUN, Parts, tell_parent
-from ._runtime import WorkflowRuntime
+from ._program_runtime import ProgramRuntime
 from ._values import AwaitedApproval, ControlStatus, PartStanding, ProgramRunInput, Verdict
 
 
@@ -33,7 +36,7 @@ class ProgramRun(Controlled):
         self._approvals = Approvals(self.on_gate)
         self._parts = Parts(self, self._on_part)
         self._telling: set[asyncio.Task[None]] = set()
-        self._runtime = WorkflowRuntime(input.lm, run=self, decision=self._approvals.decision, parts=self._parts)
+        self._runtime = ProgramRuntime(input.lm, run=self, approvals=self._approvals, parts=self._parts)
         self.gate.on_closing(lambda: self._parts.tell("hold"))
 
     @workflow.run
@@ -73,6 +76,17 @@ class ProgramRun(Controlled):
     @reject.validator
     def _may_be_rejected(self, verdict: Verdict) -> None:
         self._approvals.check(verdict, approved=False)
+
+    @workflow.signal
+    def streamed(self, heard: StreamedText) -> None:
+        """Take in some of the text of a model's answer."""
+        self._runtime.hear(heard)
+
+    @workflow.signal
+    def streamed_pieces(self, heard: StreamedPieces) -> None:
+        """Take in pieces of outputs of a program that runs in one activity."""
+        for piece in heard.pieces:
+            self._log.append(piece)
 
     @workflow.signal
     def part_stands(self, standing: PartStanding) -> None:
@@ -136,14 +150,29 @@ class ProgramRun(Controlled):
             inputs=input.inputs,
             rollout=current_rollout(),
             rollout_temperature=current_rollout_temperature(),
+            stream=input.stream,
         )
         return await self._runtime.run_program(request)
+
+    async def _streamed(self, program: Module, inputs: dict[str, Any]) -> Prediction:
+        prediction = Prediction({})
+        async with aclosing(program.stream(**inputs)) as items:
+            async for item in items:
+                if isinstance(item, Prediction):
+                    prediction = item
+                else:
+                    piece = TextStreamed(
+                        predictor=item.predictor, field=item.field, text=item.text, attempt=item.attempt
+                    )
+                    self._log.append(piece)
+        return prediction
 
     async def _run_here(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
         program = build_in_workflow(input.program.structure, input.program.state)
         try:
             with scoped_runtime(self._runtime), muted():
-                prediction = await program(**input.inputs)
+                work = self._streamed(program, input.inputs) if input.stream else program(**input.inputs)
+                prediction = await work
         except (DSPExError, FailureError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a value of the wrong type may raise

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import NoneType
 from typing import Any, TypeVar
@@ -49,7 +49,6 @@ from dspex_core.seam import (
     CodeCell,
     CodeResult,
     Dataset,
-    Decision,
     Evaluation,
     FineTuningJob,
     FineTuningRequest,
@@ -67,7 +66,6 @@ from dspex_core.seam import (
     Trial,
     add_usage,
     is_compiling,
-    rejected,
 )
 from dspex_core.usage import Usage
 
@@ -97,7 +95,6 @@ class WorkflowRuntime:
         chunk_rows: Rows an evaluation activity takes; None leaves it to the planner.
         activity_queue: Task queue of activities; None is the workflow's own.
         on_event: Told of every event, in the workflow.
-        decision: Waits for a person's decision on a call that needs one, by the tool's name and its arguments.
         finished: Names what is finished, for a run that goes on from this one; None where none will.
         parts: Runs supervised parts of a program.
     """
@@ -111,7 +108,6 @@ class WorkflowRuntime:
         chunk_rows: int | None = None,
         activity_queue: str | None = None,
         on_event: Callable[[Event], None] | None = None,
-        decision: Callable[[str, dict[str, Any]], Awaitable[Decision]] | None = None,
         finished: Finished | None = None,
         parts: Parts | None = None,
     ) -> None:
@@ -120,7 +116,6 @@ class WorkflowRuntime:
         self._chunk_rows = chunk_rows
         self._activity_queue = activity_queue
         self._on_event = on_event
-        self._decision = decision
         self._finished = finished
         self._parts = parts or Parts(run)
         self._run = run
@@ -138,9 +133,12 @@ class WorkflowRuntime:
 
     async def generate(self, request: LMRequest) -> LMResponse:
         """One call to a model: an activity."""
-        call = Generate(request=request, lm=self._lm, compiling=is_compiling())
+        return await self._asked(Generate(request=request, lm=self._lm, compiling=is_compiling()))
+
+    async def _asked(self, call: Generate) -> LMResponse:
+        summary = (call.request.lm or call.lm).model
         try:
-            response = await self._perform(GENERATE, call, LMResponse, summary=(request.lm or self._lm).model)
+            response = await self._perform(GENERATE, call, LMResponse, summary=summary)
         except ActivityError as error:
             # The failures of a call that a module cures by itself: it asks for less, or in another way.
             for cured in (LMContextLengthError, LMRequestError):
@@ -157,33 +155,20 @@ class WorkflowRuntime:
         yield response
 
     async def call_tool(self, call: ToolCall) -> ToolResult:
-        """One call of a tool: an activity, whose worker imports the tool; where needed, after a person's approval."""
-        decision = None
-        if call.tool.needs_approval and self._decision is not None:
-            decision = await self._decision(call.tool.name, call.args)
-            if not decision.approved:
-                return rejected(call.tool.name, decision.reason)
-        request = CallTool(tool=call.tool.to_spec(), args=call.args, lm=self._lm, approved=decision is not None)
+        """One call of a tool: an activity, whose worker imports the tool."""
+        request = CallTool(tool=call.tool.to_spec(), args=call.args, lm=self._lm, approved=call.approved)
         result = await self._perform(CALL_TOOL, request, ToolResult, summary=call.tool.name)
         add_usage(result.usage)
         return result
 
     async def run_code(self, cell: CodeCell) -> CodeResult:
-        """One cell: an activity. A session is the digest of an artifact, so that any worker can go on with it.
-
-        A cell that names a tool which needs a person's approval waits for it as a whole, before any of it is run.
-        """
-        decision = None
-        if self._decision is not None and any(tool.needs_approval and tool.name in cell.code for tool in cell.tools):
-            decision = await self._decision("code", {"code": cell.code})
-            if not decision.approved:
-                return CodeResult(text=rejected("this code", decision.reason).text, failed=True, session=cell.session)
+        """One cell: an activity. A session is the digest of an artifact, so that any worker can go on with it."""
         request = RunCode(
             code=cell.code,
             tools=tuple(tool.to_spec() for tool in cell.tools),
             session=None if cell.session is None else cell.session.decode(),
             lm=self._lm,
-            approved=decision is not None,
+            approved=cell.approved,
         )
         summary = f"code: {' '.join(cell.code.split())[:60]}"
         answer = await self._perform(RUN_CODE, request, CodeAnswer, summary=summary)
@@ -198,7 +183,7 @@ class WorkflowRuntime:
                 "a durable run searches with a retriever that its workers can import: "
                 "write Retrieve(retriever='package.module:attribute')"
             )
-        search = Search(query=request.query, k=request.k, retriever=request.retriever)
+        search = Search(query=request.query, k=request.k, retriever=request.retriever, lm=self._lm)
         answer = await self._perform(RETRIEVE, search, SearchAnswer, summary=f"search: {request.query[:60]}")
         add_usage(answer.usage)
         return list(answer.passages)

@@ -224,6 +224,7 @@ class ProgramRunInput(_Value):
         searchable: Whether this server knows our search attributes.
         rollout: Which sample the run is; 0 is the ordinary answer.
         rollout_temperature: The sample's temperature.
+        stream: Whether pieces of its outputs are to be among its events.
     """
 
     program: ProgramOutline
@@ -232,3 +233,4 @@ class ProgramRunInput(_Value):
     searchable: bool = False
     rollout: int = 0
     rollout_temperature: float = 1.0
+    stream: bool = False

@@ -1,15 +1,20 @@
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from temporalio.service import RPCError
 
 from dspex._rooms import workflows
 from dspex.client._connection import Connection
+from dspex.client._log import RunLog
 from dspex.client._patience import patiently, rpc_error
 from dspex.client._status import RunStatus
 from dspex.client._waiting import result_unless_parked
 from dspex.client._words import say_to
 from dspex_core.errors import RunConflictError
+from dspex_core.events import TextStreamed
+from dspex_core.modules import StreamedPiece
 from dspex_core.record import Prediction
 from dspex_core.requests import ProgramAnswer
 from dspex_core.seam import Evaluation
@@ -64,6 +69,29 @@ class Answers(ABC):
         """
         answer = await self._answer(workflows.PROGRAM_RUN, ProgramAnswer)
         return Prediction(answer.outputs, usage=answer.usage)
+
+    async def stream(self) -> AsyncGenerator[StreamedPiece | Prediction]:
+        """Read the outputs of a run of a program while they are written, from their beginning, also later or again.
+
+            run = await client.start_program(program, inputs={"question": "…"}, lm=lm, stream=True)
+            async for piece in run.stream():
+                if isinstance(piece, StreamedPiece):
+                    print(piece.text, end="")
+
+        Pieces come a few times a second, through the run's history. A run that was not started to be streamed gives
+        its answer alone; so do supervised parts, and so does a class of your own whose worker died.
+
+        Yields:
+            Pieces of every predictor's output fields, and at last the Prediction.
+
+        Raises as `prediction` does, but waits for a run that is parked before its end.
+        """
+        log = RunLog(self._connection.temporal, self.id)
+        async with aclosing(log.events(follow=True)) as events:
+            async for event in events:
+                if isinstance(event, TextStreamed):
+                    yield StreamedPiece(event.predictor, event.field, event.text, event.attempt)
+        yield await self.prediction()
 
     async def evaluation(self) -> Evaluation:
         """Wait for the answer of an evaluation that `Client.evaluate` started. Raises as `prediction` does."""

@@ -15,6 +15,7 @@ from dspex._rooms import workflows
 from dspex.client._connection import Connection
 from dspex.client._evaluations import Evaluations
 from dspex.client._patience import rpc_error
+from dspex.client._pollers import is_polled
 from dspex.client._run import Run, optimizer_name
 from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
 from dspex.client._status import UNDER_WAY, RunSummary, searchable_status
@@ -298,8 +299,16 @@ class Client:
         inputs: Mapping[str, Any],
         lm: LM,
         id: str | None = None,  # noqa: A002
+        stream: bool = False,
     ) -> Run:
         """Start a durable run of a program, and do not wait: `await run.prediction()` gives its answer, also later.
+
+        Args:
+            program: The program, or where it is imported from, as "package.module:attribute".
+            inputs: Its inputs by name.
+            lm: The model in force.
+            id: The run's id; made up if not given.
+            stream: Whether its outputs are to be read while they are written: `async for piece in run.stream()`.
 
         Raises:
             InputError: If something given cannot be used.
@@ -309,6 +318,7 @@ class Client:
             lm=config_of(lm),
             inputs=dict(inputs),
             searchable=await self._register(),
+            stream=stream,
         )
         run_id = id or f"program-{uuid.uuid4().hex[:8]}"
         attached = await self._start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model, resume=False)
@@ -316,18 +326,7 @@ class Client:
 
     async def has_worker(self) -> bool:
         """Whether a worker polls the task queue; one that was killed counts for a few minutes more."""
-        from temporalio.api.enums.v1 import TaskQueueType  # noqa: PLC0415 - a large generated module
-        from temporalio.api.taskqueue.v1 import TaskQueue  # noqa: PLC0415
-        from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest  # noqa: PLC0415
-
-        answer = await self._connection.temporal.workflow_service.describe_task_queue(
-            DescribeTaskQueueRequest(
-                namespace=self.server.namespace,
-                task_queue=TaskQueue(name=self._task_queue),
-                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            )
-        )
-        return bool(answer.pollers)
+        return await is_polled(self._connection.temporal, self._task_queue)
 
     async def close(self) -> None:
         """End what `Client.dev` started."""

@@ -44,6 +44,7 @@ from dspex_core.events._runs import (
     RunParked,
     RunPaused,
     RunResumed,
+    TextStreamed,
     UsageAdded,
 )
 from dspex_core.events._subscription import Subscription, listen, muted, publish, subscribe, watched
@@ -81,6 +82,7 @@ __all__ = [
     "RunResumed",
     "StructuredOutputRefused",
     "Subscription",
+    "TextStreamed",
     "ToolCalled",
     "ToolFinished",
     "UsageAdded",

@@ -174,6 +174,23 @@ class ApprovalDecided(EventModel):
     reason: str = ""
 
 
+class TextStreamed(EventModel):
+    """A durable run of a program, started to be streamed, has another piece of an output; see `StreamedPiece`.
+
+    Attributes:
+        predictor: Which predictor of the program it is from.
+        field: The output field.
+        text: The piece.
+        attempt: How often the predictor has asked anew; earlier pieces of its call do not count then.
+    """
+
+    type: Literal["text_streamed"] = "text_streamed"
+    predictor: str
+    field: str
+    text: str
+    attempt: int = 0
+
+
 class RunHeldUp(EventModel):
     """Something keeps a durable run from going on; it is tried again until it works.
 

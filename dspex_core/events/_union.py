@@ -36,6 +36,7 @@ from dspex_core.events._runs import (
     RunParked,
     RunPaused,
     RunResumed,
+    TextStreamed,
     UsageAdded,
 )
 
@@ -63,6 +64,7 @@ Event = Annotated[
     | RunResumed
     | ApprovalRequested
     | ApprovalDecided
+    | TextStreamed
     | AdapterFellBack
     | StructuredOutputRefused
     | ParametersRefused

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from dspex_core.budget import Limits
+from dspex_core.events import TextStreamed
 from dspex_core.record import Example
 from dspex_core.references import CodeReference
 from dspex_core.requests._outline import ProgramOutline
@@ -183,13 +184,34 @@ class Rows(_Value):
 
 
 class Generate(_Value):
-    """Ask a model."""
+    """Ask a model; `stream_to` is the call's number in a workflow that is to be told the answer while it is written."""
 
     request: LMRequest
     lm: LMConfig
     compiling: bool = False
     allowance: Limits | None = None
     kept: Kept | None = None
+    stream_to: int | None = None
+
+
+class StreamedText(_Value):
+    """Some of an answer's text, as an activity tells it to its workflow, by the signal `streamed`.
+
+    Attributes:
+        call: The call's number in the workflow.
+        start: How many characters come before it; another try of the activity begins at 0 again.
+        text: The text.
+    """
+
+    call: int
+    start: int
+    text: str
+
+
+class StreamedPieces(_Value):
+    """Pieces of output fields that a program in one activity gave, by the signal `streamed_pieces`."""
+
+    pieces: tuple[TextStreamed, ...]
 
 
 class CallTool(_Value):
@@ -231,11 +253,12 @@ class CodeAnswer(_Value):
 
 
 class Search(_Value):
-    """Search with the retriever that is imported from there."""
+    """Search with the retriever that is imported from there; `lm` is in force if it asks a model."""
 
     query: str
     k: int
     retriever: CodeReference
+    lm: LMConfig
 
 
 class SearchAnswer(_Value):
@@ -246,7 +269,10 @@ class SearchAnswer(_Value):
 
 
 class RunProgram(_Value):
-    """Run a program once; `rollout` and its temperature say which sample it is."""
+    """Run a program once; `rollout` and its temperature say which sample it is.
+
+    With `stream`, its workflow is told the pieces of its outputs as they come.
+    """
 
     program: ProgramOutline
     lm: LMConfig
@@ -254,6 +280,7 @@ class RunProgram(_Value):
     allowance: Limits | None = None
     rollout: int = 0
     rollout_temperature: float = 1.0
+    stream: bool = False
 
 
 class ProgramAnswer(_Value):

@@ -16,12 +16,14 @@ class CodeCell:
         session: What the cell before it gave back; None for the first one.
         idempotency_key: The same in every try of this cell, and in no other; its tools get keys made of it. None lets
             the runtime make one.
+        approved: Whether a person has approved that it calls tools which need that.
     """
 
     code: str
     tools: tuple[CallableTool, ...] = ()
     session: bytes | None = None
     idempotency_key: str | None = None
+    approved: bool = False
 
 
 class CodeResult(BaseModel):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dspex_core import KNN, Module, Predict
-from dspex_core.seam import Score
+from dspex_core.seam import Passage, Score
 from dspex_core.testing import conformance_rows
 
 
@@ -40,6 +40,16 @@ def handbook():
             {"id": "bug", "text": "Bug reports say which button, page or screen crashes, hangs or shows an error."},
         ]
     )
+
+
+class Asking:
+    """Finds what a model thinks of a query."""
+
+    async def search(self, query, k):
+        return [Passage(text=(await Predict("query -> found")(query=query)).found, score=1.0)] * k
+
+
+asking = Asking()
 
 
 class PlainRouter(Router):

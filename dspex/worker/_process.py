@@ -14,6 +14,7 @@ from dspex_core.errors import ConfigurationError, DSPExError
 READY = "worker ready"
 _STOP_SECONDS = 30.0
 _BETWEEN_STARTS_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 5.0
 
 
 class WorkerProcess:
@@ -125,7 +126,8 @@ class WorkerProcess:
             self._say(f"the worker ended ({self._process.returncode}); starting another")
             try:
                 await self._start()
-            except DSPExError as error:
+            # A machine may be out of memory or of processes for a while.
+            except (DSPExError, OSError) as error:
                 self._say(str(error))
                 await asyncio.sleep(_BETWEEN_STARTS_SECONDS)
 
@@ -141,7 +143,9 @@ class WorkerProcess:
             process.kill()
             await process.wait()
         if self._reading is not None:
-            await self._reading
+            # A process that it left behind may hold its end of the pipe.
+            await asyncio.wait([self._reading], timeout=_LAST_WORDS_SECONDS)
+            self._reading.cancel()
 
 
 def _silent(line: str) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import select
 import signal
@@ -5,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+
+from dspex.worker import WorkerProcess
 
 pytestmark = pytest.mark.slow
 
@@ -37,3 +40,22 @@ def test_a_worker_ends_with_the_process_that_started_it_however_that_ends(platfo
             assert ended, "the worker lives on without its parent"
         finally:
             os.close(worker)
+
+
+async def test_a_worker_that_cannot_be_started_for_a_while_is_back_once_it_can(platform, monkeypatch):
+    said = asyncio.Queue()
+
+    async def heard(words):
+        async with asyncio.timeout(60):
+            while words not in await said.get():
+                pass
+
+    async with WorkerProcess(platform.server, say=said.put_nowait) as worker:
+        await heard("worker ready")
+        before = worker.pid
+        with monkeypatch.context() as machine:
+            machine.setattr(sys, "executable", "/no/such/python")
+            worker.kill()
+            await heard("/no/such/python")
+        await heard("worker ready")
+        assert worker.pid != before

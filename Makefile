@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint test-postgres bench up lock clean
+.PHONY: help setup demo test test-fast lint test-postgres chaos bench up lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ servers: $(READY) # Temporal's, built where there are none, so that no test wait
 
 test-postgres: $(READY) servers ## durable runs on PostgreSQL and the real Temporal server (part of `make test`)
 	@$(BIN)/python -m pytest tests/postgres
+
+chaos: $(READY) servers ## compiles whose parts are killed at random; ROUNDS=20 SEED=1
+	@PYTHONPATH=tests $(BIN)/python -m chaos_rounds --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1)
 
 lint: $(READY) ## ruff and pyright
 	@$(BIN)/ruff check .

@@ -39,6 +39,7 @@ FOR_A_PERSON = (LMAuthenticationError, LMQuotaError, BudgetReachedError)
 OUTAGE_SECONDS = 600.0
 """How long a provider or a store may fail before the run is parked."""
 TRIES_OF_AN_OUTAGE = 3
+LONGEST_WAIT_SECONDS = 20.0
 
 
 async def reported(
@@ -69,7 +70,10 @@ async def reported(
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything
             # `from None`: a cause may quote a request, and a history keeps it.
             raise ApplicationError(
-                describe(error), type=type(error).__name__, non_retryable=info.attempt >= TRIES_OF_UNKNOWN_ERRORS
+                describe(error),
+                type=type(error).__name__,
+                non_retryable=info.attempt >= TRIES_OF_UNKNOWN_ERRORS,
+                next_retry_delay=_wait(info.attempt),
             ) from None
 
 
@@ -80,11 +84,16 @@ def _failure(error: DSPExError, *, tries: int, spent: Usage, is_long: bool) -> A
     if isinstance(error, FOR_A_PERSON) or (is_unfit and not waits) or (waits and is_long and is_outage(error)):
         held = Held(reason=f"{name}: {said}", is_budget=isinstance(error, BudgetReachedError), spent=spent)
         return ApplicationError(said, held, type=name, non_retryable=True)
-    wait = error.retry_after if isinstance(error, LMError) else None
+    asked = error.retry_after if isinstance(error, LMError) else None
     if is_unfit:
-        wait = SECONDS_UNTIL_ANOTHER_WORKER
-    delay = timedelta(seconds=wait) if wait else None
+        asked = SECONDS_UNTIL_ANOTHER_WORKER
+    delay = timedelta(seconds=asked) if asked else _wait(tries)
     return ApplicationError(said, type=name, non_retryable=not waits, next_retry_delay=delay)
+
+
+def _wait(tries: int) -> timedelta:
+    """How long to wait after so many tries: twice as long each time."""
+    return timedelta(seconds=min(2.0 ** min(tries - 1, 10), LONGEST_WAIT_SECONDS))
 
 
 def is_outage(error: DSPExError) -> bool:

@@ -27,14 +27,15 @@ class ActivityOptions(TypedDict):
 def activity_options() -> ActivityOptions:
     """Options of every activity: an outage is waited out for a day, and what waiting cannot cure fails at once.
 
-    Which errors are worth another try is decided where they are raised, in the activities.
+    Which errors are worth another try, and when, is decided where they are raised, in the activities. What is left for
+    this policy is a worker that was lost: the next one takes up its work soon, however often that has happened.
     """
     return ActivityOptions(
         start_to_close_timeout=timedelta(hours=2),
         schedule_to_close_timeout=timedelta(days=1),
         heartbeat_timeout=HEARTBEAT_TIMEOUT,
         retry_policy=RetryPolicy(
-            initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=20)
+            initial_interval=timedelta(seconds=1), backoff_coefficient=1.2, maximum_interval=timedelta(seconds=20)
         ),
     )
 

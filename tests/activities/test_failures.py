@@ -68,6 +68,12 @@ async def test_a_wait_that_the_provider_asks_for_is_kept():
     assert failure.next_retry_delay.total_seconds() == 7.5
 
 
+@pytest.mark.parametrize("error", [KeyError("x"), LMConnectionError("away")])
+async def test_what_fails_again_is_waited_for_twice_as_long(error):
+    delays = [(await failure_of(error, attempt=tries)).next_retry_delay for tries in (1, 2)]
+    assert [delay.total_seconds() for delay in delays] == [1, 2]
+
+
 async def test_an_error_nobody_foresaw_is_tried_a_few_times():
     assert not (await failure_of(KeyError("x"), attempt=TRIES_OF_UNKNOWN_ERRORS - 1)).non_retryable
     assert (await failure_of(KeyError("x"), attempt=TRIES_OF_UNKNOWN_ERRORS)).non_retryable

@@ -133,6 +133,9 @@ class Activities:
             metric = resolve_metric(request.metric, trust=self._trust)
             indices = request.indices
             rows = await self._datasets.read(request.dataset, indices)
+            if activity.info().attempt > 1:
+                # A full disk keeps neither results nor answers: what is called now would be paid for again.
+                await self._store.check_writable()
             runtime, finished, held = self._runtime(request.lm), list[RowResult](), None
             with metered() as meter:
                 try:

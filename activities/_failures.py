@@ -1,5 +1,5 @@
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import activity
@@ -64,7 +64,8 @@ async def reported(
             with paying(Payer(f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}")), spending(allowance):
                 return await work()
         except DSPExError as error:
-            waited = (datetime.now(UTC) - info.scheduled_time).total_seconds()
+            # Both by the server's clock: this machine's may be wrong, or be set.
+            waited = (info.started_time - info.scheduled_time).total_seconds()
             is_long = waited >= outage_seconds and info.attempt >= TRIES_OF_AN_OUTAGE
             raise _failure(error, tries=info.attempt, spent=meter.usage, is_long=is_long) from None
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything

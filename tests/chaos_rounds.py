@@ -2,8 +2,8 @@
 
 A round compiles with one optimizer in this process, undisturbed, and then durably, while two to four blows fall on the
 worker, the server (a dev server, or PostgreSQL and the real Temporal server) and the provider. What must hold: the same
-candidates, scores, order and winner; nothing is sent twice but what was in flight at a blow; a worker that is back is at
-work again within ten seconds. The seed decides all but time.
+candidates, scores, order and winner; nothing is sent twice but what was in flight at a blow; a worker that is back is
+at work again within ten seconds. The seed decides all but time.
 """
 
 import argparse
@@ -46,6 +46,7 @@ DATA = {"trainset": conformance_rows(40), "valset": conformance_rows(20, start=4
 IN_FLIGHT = 4
 LATENCY_MS = 30.0
 MOST_RECOVERY_SECONDS = 10.0
+SLOW = "slow to recover"
 ROUND_SECONDS = 240.0
 UNNOTICED, NOTICED = 1.5, 9.0
 """Seconds that a worker is stopped for: less than its heartbeat timeout, and more."""
@@ -339,7 +340,7 @@ class Rounds:
         if outcome.more > outcome.allowed:
             outcome.wrong.append("sent twice")
         if any(seconds > MOST_RECOVERY_SECONDS for seconds in outcome.recovery_seconds):
-            outcome.wrong.append("slow to recover")
+            outcome.wrong.append(SLOW)
 
 
 async def rounds(seed, numbers, scratch):

@@ -19,6 +19,7 @@ _NAMED = "named/"
 """Where what goes by a name is; everything else goes by its digest."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _PATH = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})|named/([0-9a-f]{64})/.+")
+_A_LITTLE = b"dspex: can this be written?\n" * 600
 _CLOCK = b"dspex: what time is it?"
 
 TRIES_OF_A_REQUEST = 5
@@ -74,6 +75,14 @@ class ArtifactStore:
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise self._unusable("write to", error) from None
         return digest
+
+    async def check_writable(self) -> None:
+        """See whether some ten kilobytes can be kept; they are the same each time.
+
+        Raises:
+            ArtifactError: If not.
+        """
+        await self.put(_A_LITTLE)
 
     async def get(self, digest: str) -> bytes:
         """Bytes kept earlier.

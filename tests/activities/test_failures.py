@@ -1,12 +1,13 @@
 """What activities report: whether trying again makes sense, and never a key."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities._failures import TRIES_OF_UNFIT_WORKERS, TRIES_OF_UNKNOWN_ERRORS, reported
+from activities._failures import OUTAGE_SECONDS, TRIES_OF_UNFIT_WORKERS, TRIES_OF_UNKNOWN_ERRORS, reported
 from dspex_core.errors import (
     ArtifactAccessError,
     ArtifactError,
@@ -25,10 +26,16 @@ from dspex_core.errors import (
 )
 
 
-async def failure_of(error, *, attempt=1):
+async def failure_of(error, *, attempt=1, waited_seconds=0.0):
     """What an activity that raises this reports to the server."""
     environment = ActivityEnvironment()
-    environment.info = replace(environment.info, attempt=attempt)
+    scheduled = datetime(2001, 1, 1, tzinfo=UTC)
+    environment.info = replace(
+        environment.info,
+        attempt=attempt,
+        scheduled_time=scheduled,
+        started_time=scheduled + timedelta(seconds=waited_seconds),
+    )
 
     async def work():
         raise error
@@ -66,6 +73,17 @@ async def test_what_one_worker_lacks_another_may_have_so_it_is_tried_soon_again_
 async def test_a_wait_that_the_provider_asks_for_is_kept():
     failure = await failure_of(LMRateLimitError("slowly", retry_after=7.5))
     assert failure.next_retry_delay.total_seconds() == 7.5
+
+
+@pytest.mark.parametrize("kind", [LMConnectionError, ArtifactError])
+async def test_an_outage_parks_the_run_when_it_has_lasted_long_by_the_servers_clock_whatever_the_workers_says(kind):
+    for tries, waited, parks in (
+        (50, OUTAGE_SECONDS - 1, False),
+        (2, OUTAGE_SECONDS, False),
+        (3, OUTAGE_SECONDS, True),
+    ):
+        failure = await failure_of(kind("away"), attempt=tries, waited_seconds=waited)
+        assert (failure.non_retryable, bool(failure.details)) == (parks, parks)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), LMConnectionError("away")])

@@ -61,4 +61,4 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 		--no-emit-index-url --no-annotate --no-header --output-file requirements.lock --upgrade --quiet
 
 clean: ## remove what setup and tests made here (DSPEX_HOME stays)
-	@rm -rf $(VENV) benchmarks/.venv-dspy .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from benchmarks import (
     predict_call,
 )
 from benchmarks._bench import Bench
-from benchmarks._dspy_environment import dspy_python, dspy_version
 from benchmarks._measure import Measure
 from benchmarks._table import table
 
@@ -50,7 +50,7 @@ def main() -> int:
     measures: list[Measure] = []
     failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="dspex-bench-", ignore_cleanup_errors=True) as scratch:
-        bench = Bench(options.repeats, dspy_python(_say), Path(scratch), _say)
+        bench = Bench(options.repeats, Path(scratch), _say)
         for name in options.rows or ROWS:
             start = time.perf_counter()
             try:
@@ -59,11 +59,11 @@ def main() -> int:
                 failed.append(name)
                 _say(f"{name} could not be measured: {error}")
             _say(f"{name}: {time.perf_counter() - start:.0f} s")
-    print(f"{_machine()['about']}; DSPy {dspy_version()}; medians of {options.repeats} interleaved repeats\n")
+    print(f"{_machine()['about']}; DSPy {version('dspy')}; medians of {options.repeats} interleaved repeats\n")
     print(table(measures))
     if options.json is not None:
         found = [each.to_json() for each in measures]
-        content = {**_machine(), "dspy": dspy_version(), "repeats": options.repeats, "failed": failed, "rows": found}
+        content = {**_machine(), "dspy": version("dspy"), "repeats": options.repeats, "failed": failed, "rows": found}
         options.json.write_text(json.dumps(content, indent=2) + "\n")
     return 1 if failed else 0
 

@@ -1,4 +1,4 @@
-"""What every row is given: the two Pythons, fresh folders, and a way to run one side in a process of its own."""
+"""What every row is given: fresh folders, and a way to run one side in a process of its own."""
 
 import json
 import os
@@ -24,23 +24,21 @@ class Bench:
 
     Attributes:
         repeats: How often everything is measured; the sides take turns.
-        dspy_python: The Python that has DSPy.
         scratch: A folder that is removed afterwards.
         say: Told, in one line each, what is done.
     """
 
     repeats: int
-    dspy_python: Path
     scratch: Path
     say: Callable[[str], None]
 
     def ours(self, program: str, **given: Any) -> Result:
         """Run `benchmarks.with_dspex.PROGRAM` in a fresh process and home; give the numbers that it prints."""
-        return self._run(Path(sys.executable), f"benchmarks.with_dspex.{program}", given)
+        return self._run(f"benchmarks.with_dspex.{program}", given)
 
     def dspy(self, program: str, **given: Any) -> Result:
-        """Run `benchmarks.with_dspy.PROGRAM` likewise, with DSPy's Python."""
-        return self._run(self.dspy_python, f"benchmarks.with_dspy.{program}", given)
+        """Run `benchmarks.with_dspy.PROGRAM` likewise."""
+        return self._run(f"benchmarks.with_dspy.{program}", given)
 
     def ours_at_once(self, program: str, given: Sequence[Mapping[str, Any]]) -> list[Result]:
         """Run ours in several processes that share a home. Each begins to measure when all are ready.
@@ -49,9 +47,9 @@ class Bench:
         """
         meeting = tempfile.mkdtemp(dir=self.scratch)
         environment = self.environment() | {"BENCH_MEETING": meeting, "BENCH_PROCESSES": str(len(given))}
-        python, module = Path(sys.executable), f"benchmarks.with_dspex.{program}"
+        module = f"benchmarks.with_dspex.{program}"
         with ThreadPoolExecutor(len(given)) as threads:
-            runs = [threads.submit(self._run, python, module, options, environment) for options in given]
+            runs = [threads.submit(self._run, module, options, environment) for options in given]
             return [run.result() for run in runs]
 
     def environment(self) -> dict[str, str]:
@@ -65,11 +63,9 @@ class Bench:
             "PYTHONWARNINGS": "ignore",
         }
 
-    def _run(
-        self, python: Path, module: str, given: Mapping[str, Any], environment: Mapping[str, str] | None = None
-    ) -> Result:
+    def _run(self, module: str, given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Result:
         done = subprocess.run(
-            [str(python), "-m", module, json.dumps(given)],
+            [sys.executable, "-m", module, json.dumps(given)],
             cwd=_ROOT,
             env=environment or self.environment(),
             capture_output=True,

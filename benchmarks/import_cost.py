@@ -4,7 +4,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from benchmarks._bench import Bench
 from benchmarks._measure import Measure
@@ -35,10 +34,9 @@ else:
 
 def measure(bench: Bench) -> Iterator[Measure]:
     """Time and memory of `import dspex_core`, of its everyday names, and of `import dspy`."""
-    ours, dspy = Path(sys.executable), bench.dspy_python
-    package = _Imports(bench, ours, "import dspex_core")
-    names = _Imports(bench, ours, _NAMES)
-    theirs = _Imports(bench, dspy, "import dspy")
+    package = _Imports(bench, "import dspex_core")
+    names = _Imports(bench, _NAMES)
+    theirs = _Imports(bench, "import dspy")
     for _ in range(bench.repeats * _ROUNDS):
         for imports in (package, names, theirs):
             imports.sample()
@@ -51,8 +49,8 @@ def measure(bench: Bench) -> Iterator[Measure]:
 class _Imports:
     """Samples of one import, each in a fresh process that clocks the statement alone, without Python's own start."""
 
-    def __init__(self, bench: Bench, python: Path, statement: str) -> None:
-        self._command = [str(python), "-I", "-c", _CLOCKED.format(statement=statement) + _PEAK]
+    def __init__(self, bench: Bench, statement: str) -> None:
+        self._command = [sys.executable, "-I", "-c", _CLOCKED.format(statement=statement) + _PEAK]
         self._environment = bench.environment()
         self._samples: list[tuple[float, float]] = []
         self._run()  # bytecode and caches are there from now on, as they are for users

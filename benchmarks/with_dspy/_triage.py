@@ -1,5 +1,5 @@
 # pyright: basic, reportMissingImports=false
-# DSPy has no types, and lives in an environment of its own.
+# DSPy has no types.
 from typing import Any, Literal
 
 import dspy

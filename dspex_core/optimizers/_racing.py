@@ -124,10 +124,10 @@ class Race:
 
     @property
     def _is_settled(self) -> bool:
-        """Whether its one place is as good as taken: by the last who runs, and is ahead of all that were scored."""
-        if self._places is None or len(self._running) != 1:
+        """Whether the places are as good as taken, by those who still run and are ahead of all that were scored."""
+        if self._places is None or len(self._running) > self._places:
             return False
-        return self._deficit(self._scores[self._running[0]], self._best)[0] < 0
+        return all(self._deficit(self._scores[name], self._best)[0] < 0 for name in self._running)
 
     def _keep(self, count: int) -> None:
         behind = {name: self._deficit(self._scores[name], self._best)[0] for name in self._running}

@@ -43,7 +43,7 @@ class GEPA(Optimizer):
         use_merge: Whether candidates that improved different predictors are merged.
         max_merge_invocations: Merges accepted at most; None sets no limit.
         parallel_proposals: Proposals made side by side; the result depends on it, and on nothing else that runs at
-            once.
+            once. Each more waits less and knows less of what came before it.
 
     Source: Agrawal et al. 2025, "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning"
     (arXiv 2507.19457); names, defaults and budgets as in DSPy 3's GEPA.
@@ -62,7 +62,7 @@ class GEPA(Optimizer):
     perfect_score: float = 1.0
     use_merge: bool = True
     max_merge_invocations: int | None = Field(default=5, ge=0)
-    parallel_proposals: int = Field(default=4, ge=1)
+    parallel_proposals: int = Field(default=2, ge=1)
 
     async def search(self, search: Search[P]) -> ProgramState:
         """Let the pool of candidates grow until the budget is spent."""

@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks import (
     cache_hit,
     durable_overhead,
+    durable_rows,
     evaluate_faults,
     evaluate_memory,
     evaluate_processes,
@@ -39,6 +40,7 @@ ROWS: dict[str, _Row] = {
         evaluate_faults,
         evaluate_memory,
         durable_overhead,
+        durable_rows,
         optimizers,
     )
 }

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from temporalio import workflow
@@ -19,17 +19,23 @@ class Approvals:
 
     Args:
         tell: Told of every call that begins to wait, and of every decision.
+        decided: What was decided in earlier legs of the run.
     """
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, tell: Callable[[Event], None], decided: Mapping[str, Decision]) -> None:
         self._tell = tell
         self._waiting: dict[str, AwaitedApproval] = {}
-        self._decided: dict[str, Decision] = {}
+        self._decided = dict(decided)
 
     @property
     def waiting(self) -> tuple[AwaitedApproval, ...]:
         """The calls that wait, in the order in which they were asked for."""
         return tuple(self._waiting.values())
+
+    @property
+    def decided(self) -> dict[str, Decision]:
+        """What was decided, by call."""
+        return self._decided
 
     async def decision(self, tool: str, args: dict[str, Any]) -> Decision:
         """Wait until a person has decided; no activity and no timer is held meanwhile."""

@@ -14,18 +14,21 @@ class EventLog:
 
     There anybody can read them, while the run goes on and after its end, with no worker's help and at no cost to it.
     Events that come at once are one entry.
+
+    Args:
+        written: How many events earlier legs of the run have entered.
     """
 
-    def __init__(self) -> None:
-        self._written = 0
+    def __init__(self, written: int = 0) -> None:
+        self.written = written
         self._waiting: list[dict[str, Any]] = []
 
     def append(self, event: Event) -> None:
         """Number an event and enter it, with the time, before the workflow's turn is over."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.flush)
-        entered = event.model_copy(update={"offset": self._written, "at": workflow.now()})
-        self._written += 1
+        entered = event.model_copy(update={"offset": self.written, "at": workflow.now()})
+        self.written += 1
         self._waiting.append(entered.model_dump(mode="json", exclude={"run_id"}))
 
     def flush(self) -> None:

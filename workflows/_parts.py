@@ -41,19 +41,18 @@ class Parts:
         """The parts that wait for something."""
         return tuple(self._held.values())
 
-    async def run(self, part: Program, inputs: dict[str, Any], *, lm: LMConfig, tries: int) -> ProgramAnswer:
-        """Run a part to its end.
+    @property
+    def are_under_way(self) -> bool:
+        """Whether any part runs."""
+        return bool(self._under_way)
 
-        Args:
-            part: The part.
-            inputs: Its inputs by name.
-            lm: The model in force.
-            tries: How often it may be begun in all.
+    def skip(self) -> None:
+        """Leave out the number of a part that an earlier leg of the run has run."""
+        self._begun += 1
 
-        Raises:
-            ChildWorkflowError: What its last try ended with.
-        """
-        request = ProgramRunInput(
+    def request(self, part: Program, inputs: dict[str, Any], *, lm: LMConfig) -> ProgramRunInput:
+        """What a part needs to run, with this model in force."""
+        return ProgramRunInput(
             program=ProgramOutline.of(cast("Module", cast("Any", part))),
             lm=lm,
             inputs=inputs,
@@ -61,6 +60,13 @@ class Parts:
             rollout=current_rollout(),
             rollout_temperature=current_rollout_temperature(),
         )
+
+    async def run(self, request: ProgramRunInput, *, tries: int) -> ProgramAnswer:
+        """Run a part to its end; begin it so often in all.
+
+        Raises:
+            ChildWorkflowError: What its last try ended with.
+        """
         structure = request.program.structure
         self._begun += 1
         part_id = f"{workflow.info().workflow_id}/part-{self._begun}"

@@ -32,11 +32,11 @@ class ProgramRun(Controlled):
     @workflow.init
     def __init__(self, input: ProgramRunInput) -> None:  # noqa: A002 - Temporal's word for it
         super().__init__(searchable=input.searchable)
-        self._log = EventLog()
-        self._approvals = Approvals(self.on_gate)
+        self._log = EventLog(input.events)
+        self._approvals = Approvals(self.on_gate, input.decided)
         self._parts = Parts(self, self._on_part)
         self._telling: set[asyncio.Task[None]] = set()
-        self._runtime = ProgramRuntime(input.lm, run=self, approvals=self._approvals, parts=self._parts)
+        self._runtime = ProgramRuntime(input, run=self, approvals=self._approvals, parts=self._parts)
         self.gate.on_closing(lambda: self._parts.tell("hold"))
 
     @workflow.run
@@ -44,11 +44,16 @@ class ProgramRun(Controlled):
         """Run the program on its inputs."""
         try:
             # A part that is begun anew is a fresh sample: the same answers would lead it to the same end.
-            with (
-                rolled_out(input.rollout, temperature=input.rollout_temperature),
-                rolled_out(workflow.info().attempt - 1),
-            ):
-                return await self._answer(input)
+            restarts = input.restarts + workflow.info().attempt - 1
+            with rolled_out(input.rollout, temperature=input.rollout_temperature), rolled_out(restarts):
+                answering = asyncio.create_task(self._answer(input))
+            try:
+                await workflow.wait_condition(lambda: answering.done() or self._runtime.is_at_rest)
+                if answering.done():
+                    return await answering
+            finally:
+                answering.cancel()
+            workflow.continue_as_new(self._next_leg(input, restarts))
         except ActivityError as error:
             # Whether a part is begun anew goes by what happened, which Temporal looks for at the outside.
             if self._is_part and isinstance(error.cause, ApplicationError):
@@ -140,6 +145,17 @@ class ProgramRun(Controlled):
     def _on_part(self) -> None:
         waits_for = self.waits_for()
         self.on_gate(RunResumed() if waits_for is None else RunParked(reason=waits_for))
+
+    def _next_leg(self, input: ProgramRunInput, restarts: int) -> ProgramRunInput:  # noqa: A002
+        self._log.flush()
+        return input.model_copy(
+            update={
+                "journal": self._runtime.journal.entries,
+                "decided": self._approvals.decided,
+                "events": self._log.written,
+                "restarts": restarts,
+            }
+        )
 
     async def _answer(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
         if is_deterministic(input.program.structure):

@@ -4,6 +4,7 @@ from contextlib import suppress
 from types import NoneType
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.exceptions import (
     ActivityError,
@@ -78,7 +79,7 @@ from ._gathered import Gathered
 from ._options import MOST_OUTSTANDING, ActivityOptions, activity_options, training_options
 from ._parts import Parts
 from ._passing import outline_of, rows_named, stored, usage_in, with_changes
-from ._values import EvaluationInput, EvaluationOutput
+from ._values import EvaluationInput, EvaluationOutput, ProgramRunInput
 
 T = TypeVar("T")
 
@@ -194,12 +195,15 @@ class WorkflowRuntime:
 
     async def run_part(self, part: Program, inputs: dict[str, Any], *, tries: int) -> Prediction:
         """A supervised part: a child workflow, which Temporal restarts."""
-        async with self._slots:
-            await self._run.gate.opened()
-            answer = await self._parts.run(part, inputs, lm=self._lm, tries=tries)
+        answer = await self._run_part(self._parts.request(part, inputs, lm=self._lm), tries=tries)
         self._run.ledger.settle(None, answer.usage)
         add_usage(answer.usage)
         return Prediction(answer.outputs)
+
+    async def _run_part(self, request: ProgramRunInput, *, tries: int) -> ProgramAnswer:
+        async with self._slots:
+            await self._run.gate.opened()
+            return await self._parts.run(request, tries=tries)
 
     async def rows(self, dataset: Dataset, indices: Sequence[int]) -> list[Example]:
         """Rows of a stored data set: an activity."""
@@ -297,7 +301,7 @@ class WorkflowRuntime:
     async def _perform(
         self,
         name: str,
-        request: object,
+        request: BaseModel,
         answer: type[T],
         *,
         summary: str | None = None,

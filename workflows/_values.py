@@ -9,8 +9,10 @@ from dspex_core.optimizers import Candidate, Fold
 from dspex_core.progress import Progress
 from dspex_core.references import CodeReference
 from dspex_core.requests import Held, Kept, ProgramOutline
-from dspex_core.seam import LMConfig, StoredDataset
+from dspex_core.seam import Decision, LMConfig, StoredDataset
 from dspex_core.usage import Usage
+
+from ._options import ACTIVITIES_A_LEG
 
 Standing = Literal["running", "paused", "parked"]
 
@@ -225,6 +227,11 @@ class ProgramRunInput(_Value):
         rollout: Which sample the run is; 0 is the ordinary answer.
         rollout_temperature: The sample's temperature.
         stream: Whether pieces of its outputs are to be among its events.
+        calls_a_leg: Calls of activities and parts after which it continues as new.
+        journal: What calls of earlier legs gave; see `Journal`.
+        decided: What persons decided in earlier legs, by call.
+        events: How many events earlier legs entered into its log.
+        restarts: How often the run was begun anew, as a part, before this leg.
     """
 
     program: ProgramOutline
@@ -234,3 +241,8 @@ class ProgramRunInput(_Value):
     rollout: int = 0
     rollout_temperature: float = 1.0
     stream: bool = False
+    calls_a_leg: int = ACTIVITIES_A_LEG
+    journal: dict[str, list[Any]] = {}
+    decided: dict[str, Decision] = {}
+    events: int = 0
+    restarts: int = 0

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle, WorkflowHistoryEventAsyncIterator
 from temporalio.service import RPCError
 
 from dspex._rooms import workflows
@@ -15,6 +15,7 @@ from dspex_core.errors import RunError
 from dspex_core.events import Event
 
 _EVENTS: TypeAdapter[list[Event]] = TypeAdapter(list[Event])
+_CONTINUED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW
 _ENDS = frozenset(
     {
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
@@ -39,7 +40,7 @@ class RunLog:
     """
 
     def __init__(self, temporal: Client, run_id: str) -> None:
-        self._handle: WorkflowHandle[Any, Any] = temporal.get_workflow_handle(run_id)
+        self._temporal = temporal
         self._converter = temporal.data_converter
         self._run_id = run_id
         self.ended: HistoryEvent | None = None
@@ -56,17 +57,37 @@ class RunLog:
             ServerUnavailableError: If the server stays away.
             RunError: If an event is of a kind that is not known here.
         """
-        reading = self._handle.fetch_history_events(wait_new_event=follow)
-        while self.ended is None:
+        leg: str | None = await self._first_leg()
+        while leg is not None and self.ended is None:
+            reading = self._temporal.get_workflow_handle(self._run_id, run_id=leg).fetch_history_events(
+                wait_new_event=follow
+            )
+            leg = None
+            async for entry in self._entries(reading):
+                if entry.event_type == _CONTINUED:
+                    leg = entry.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+                for event in await self._read(entry):
+                    self.entries += 1
+                    yield event
+
+    async def _first_leg(self) -> str:
+        handle: WorkflowHandle[Any, Any] = self._temporal.get_workflow_handle(self._run_id)
+        try:
+            description = await patiently(handle.describe)
+        except RPCError as error:
+            raise rpc_error(error, self._run_id) from None
+        found = description.raw_description.workflow_execution_info
+        return found.first_run_id or found.execution.run_id
+
+    async def _entries(self, reading: WorkflowHistoryEventAsyncIterator) -> AsyncGenerator[HistoryEvent]:
+        while True:
             try:
                 await patiently(reading.fetch_next_page)
             except RPCError as error:
                 raise rpc_error(error, self._run_id) from None
             for entry in reading.current_page or ():
-                for event in await self._read(entry):
-                    self.entries += 1
-                    yield event
-            if reading.next_page_token is None:
+                yield entry
+            if self.ended is not None or reading.next_page_token is None:
                 return
 
     async def _read(self, entry: HistoryEvent) -> Sequence[Event]:

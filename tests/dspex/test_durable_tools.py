@@ -8,11 +8,13 @@ from aiohttp import web
 from real_parts import until_parked
 from temporalio.client import WorkflowUpdateFailedError
 
+import workflows
 from dspex import Client
 from dspex_core import LM, CodeAct, Predict, ReAct, Supervised, using
 from dspex_core.errors import ProgramError, RunFailedError
 from dspex_core.optimizers import BootstrapFewShot
 from dspex_core.record import Example
+from dspex_core.requests import ProgramOutline
 from dspex_core.testing import FakeProviderProcess
 
 pytestmark = pytest.mark.slow
@@ -208,6 +210,54 @@ async def children_of(client, run_id):
     history = await client._connection.temporal.get_workflow_handle(run_id).fetch_history()
     found = (event.child_workflow_execution_started_event_attributes for event in history.events)
     return [attributes.workflow_execution.workflow_id for attributes in found if attributes.workflow_type.name]
+
+
+async def test_a_run_of_many_steps_continues_as_new_and_repeats_no_call(desk, desk_client, follow, tmp_path):
+    payment = {"folder": str(tmp_path), "amount": 5}
+    lm = follow(
+        [
+            {"when": "`[[ ## in_short ## ]]`", "answer": {"in_short": "how many?"}},
+            desk.FINAL,
+            desk.step("observation_3", "finish", {}),
+            desk.step("observation_2", "pay", payment),
+            *desk.SCRIPT[2:],
+        ]
+    )
+    part = Supervised(Predict("question -> in_short"))
+    program = part | ReAct(FIELDS, [desk.lookup, desk.calculator, desk.pay])
+    request = workflows.ProgramRunInput(
+        program=ProgramOutline.of(program),
+        lm=lm.config,
+        inputs={"question": desk.QUESTION},
+        calls_a_leg=3,
+        stream=True,
+    )
+    run_id, temporal = f"long-{uuid.uuid4().hex}", desk_client._connection.temporal
+    queue = desk_client.task_queue
+    first = await temporal.start_workflow(workflows.PROGRAM_RUN, request, id=run_id, task_queue=queue)
+    run = desk_client.get_run(run_id)
+    [call] = (await until_parked(run)).approvals
+    await run.approve(call.call_id)
+    prediction = await run.prediction()
+    assert prediction.trajectory["observation_2"] == "117.0"
+    assert prediction.trajectory["observation_3"] == "paid 5"
+    assert (tmp_path / "paid").read_text() == "5\n"
+    assert prediction.usage.lm_calls == 7
+
+    legs, leg = [], first.result_run_id
+    while leg:
+        history = await temporal.get_workflow_handle(run_id, run_id=leg).fetch_history()
+        legs.append([event.activity_task_scheduled_event_attributes.activity_type.name for event in history.events
+                     if event.HasField("activity_task_scheduled_event_attributes")])  # fmt: skip
+        leg = history.events[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+    assert len(legs) == 4
+    assert [kind for kinds in legs for kind in kinds] == [*["generate", "call_tool"] * 4, "generate", "generate"]
+
+    events = [event async for event in run.events()]
+    assert [event.offset for event in events if event.offset is not None] == list(range(len(events)))
+    thoughts = "".join(event.text for event in events if event.type == "text_streamed" and event.field == "reasoning")
+    assert thoughts == "The sum was calculated."
+    assert [event.type for event in events].count("approval_requested") == 1
 
 
 async def test_supervised_parts_are_child_workflows_whose_tools_wait_for_a_person_through_the_run(

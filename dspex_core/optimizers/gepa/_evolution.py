@@ -6,6 +6,7 @@ from typing import Generic
 from dspex_core.optimizers._result import Candidate, P, Proposal
 from dspex_core.optimizers._search import Search
 from dspex_core.optimizers._side_by_side import all_of
+from dspex_core.optimizers._words import with_instructions
 from dspex_core.optimizers.gepa._acceptance import Acceptance
 from dspex_core.optimizers.gepa._budget import Budget
 from dspex_core.optimizers.gepa._candidate_selector import CandidateSelector
@@ -205,16 +206,6 @@ class Evolution(Generic[P]):
     @property
     def _spent(self) -> str:
         return f"{self._search.metric_calls} of {self._rules.budget.metric_calls} metric calls made"
-
-
-def with_instructions(state: ProgramState, instructions: dict[str, str]) -> ProgramState:
-    """The same state with other instructions for the predictors named."""
-    return ProgramState(
-        predictors={
-            name: predictor.model_copy(update={"instructions": instructions.get(name, predictor.instructions)})
-            for name, predictor in state.predictors.items()
-        }
-    )
 
 
 def _scores(traces: Sequence[RowTrace]) -> tuple[float, ...]:

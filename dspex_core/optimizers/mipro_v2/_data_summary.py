@@ -2,7 +2,8 @@ from dspex_core.errors import AdapterParseError
 from dspex_core.optimizers._result import P
 from dspex_core.optimizers._search import Search
 from dspex_core.optimizers._side_by_side import all_of
-from dspex_core.optimizers.mipro_v2._prompts import DescribeRows, SumUpObservations, asking, shown
+from dspex_core.optimizers._words import rows_in_words
+from dspex_core.optimizers.mipro_v2._prompts import DescribeRows, SumUpObservations, asking
 from dspex_core.seam import LMConfig
 
 MOST_BATCHES = 10
@@ -21,7 +22,7 @@ async def summary_of_data(search: Search[P], *, batch_size: int, prompt_model: L
 
     async def described(start: int) -> str:
         rows = range(start, min(start + batch_size, len(search.trainset)))
-        inputs = {"rows": shown(await search.labeled_demos(rows))}
+        inputs = {"rows": rows_in_words(await search.labeled_demos(rows))}
         answer = await search.ask(asking(DescribeRows, inputs), inputs, lm=prompt_model)
         return str(answer.observations)
 

@@ -8,13 +8,12 @@ from dspex_core.errors import AdapterParseError
 from dspex_core.optimizers._result import P
 from dspex_core.optimizers._search import Search
 from dspex_core.optimizers._side_by_side import all_of
+from dspex_core.optimizers._words import plain_text, program_in_words, rows_in_words
 from dspex_core.optimizers.mipro_v2._prompts import (
     TIPS,
     DescribeProgram,
     ProposeInstruction,
     asking,
-    shown,
-    steps_of,
 )
 from dspex_core.seam import LMConfig, ProgramState
 
@@ -72,8 +71,8 @@ class Proposer:
     async def _described(self, search: Search[P], demo_sets: Sequence[ProgramState]) -> str:
         state = search.student.get_state()
         runs = {name: self._examples(demo_sets, name, 1)[:1] for name in state.predictors}
-        sample = "\n".join(f"{name}: {shown(run)}" for name, run in runs.items() if run)
-        inputs = {"program": steps_of(state), "sample_run": sample or "none is at hand"}
+        sample = "\n".join(f"{name}: {rows_in_words(run)}" for name, run in runs.items() if run)
+        inputs = {"program": program_in_words(state), "sample_run": sample or "none is at hand"}
         try:
             answer = await search.ask(asking(DescribeProgram, inputs), inputs, lm=self.prompt_model)
         except AdapterParseError:
@@ -91,9 +90,9 @@ class Proposer:
         if self.data_aware:
             rows = range(len(search.trainset))
             drawn = sorted(rng.sample(rows, min(self.batch_size, len(rows))))
-            inputs["data_rows"] = shown(await search.labeled_demos(drawn))
+            inputs["data_rows"] = rows_in_words(await search.labeled_demos(drawn))
         if self.fewshot_aware and (examples := self._examples(demo_sets, name, number)):
-            inputs["step_examples"] = shown(examples)
+            inputs["step_examples"] = rows_in_words(examples)
         if self.tip_aware and (tip := rng.choice(TIPS)):
             inputs["tip"] = tip
         try:
@@ -106,7 +105,7 @@ class Proposer:
             )
         except AdapterParseError:
             return ""
-        return str(answer.proposed_instruction).strip().strip('"').strip()
+        return plain_text(str(answer.proposed_instruction))
 
     def _examples(self, demo_sets: Sequence[ProgramState], name: str, number: int) -> list[dict[str, Any]]:
         """The first few demos of a step, from the set of that number and those after it."""

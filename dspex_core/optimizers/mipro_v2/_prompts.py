@@ -1,15 +1,9 @@
-"""What the prompt model is asked, and how data and programs are put into words for it."""
+"""What the prompt model is asked."""
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from dspex_core.modules import Predict
-from dspex_core.seam import ProgramState
 from dspex_core.signature import InputField, OutputField, Signature
-
-LONGEST_VALUE = 2_000
-"""Characters of a field's value that are shown."""
 
 TIPS = (
     "",
@@ -71,19 +65,3 @@ def asking(signature: type[Signature], inputs: Mapping[str, str]) -> Predict:
         if name not in inputs:
             signature = signature.delete(name)
     return Predict(signature)
-
-
-def shown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as JSON, one a line; very long values are cut."""
-    return "\n".join(json.dumps({name: _cut(value) for name, value in row.items()}, ensure_ascii=False) for row in rows)
-
-
-def steps_of(state: ProgramState) -> str:
-    """A program's steps in words."""
-    steps = [f"Step {name!r}. Its instruction: {p.instructions}" for name, p in state.predictors.items()]
-    return "\n\n".join(steps)
-
-
-def _cut(value: Any) -> Any:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return value if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} …"

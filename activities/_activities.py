@@ -69,6 +69,7 @@ from dspex_core.seam import (
     rolled_out,
     scoped_approver,
     scoped_runtime,
+    spending,
 )
 from dspex_core.tools import Tool
 from dspex_core.usage import Usage
@@ -76,6 +77,7 @@ from dspex_core.usage import Usage
 from ._breakers import BreakerNews
 from ._failures import OUTAGE_SECONDS, reported
 from ._finished import Finished
+from ._most_calls import most_calls
 from ._relay import relayed, relayed_program
 from ._turns import Turn, Turns
 from ._winding import Winding
@@ -133,15 +135,13 @@ class Activities:
             metric = resolve_metric(request.metric, trust=self._trust)
             indices = request.indices
             rows = await self._datasets.read(request.dataset, indices)
-            if activity.info().attempt > 1:
-                # A full disk keeps neither results nor answers: what is called now would be paid for again.
-                await self._store.check_writable()
+            most = await most_calls(self._store)
             runtime, finished, held = self._runtime(request.lm), list[RowResult](), None
             with metered() as meter:
                 try:
                     async with self.turns.of(request.lm, rows=len(indices)):
                         turn.begins()
-                        with scoped_runtime(runtime), compiling(really=request.compiling):
+                        with scoped_runtime(runtime), compiling(really=request.compiling), spending(most):
                             await evaluate_rows(
                                 program,
                                 winding.until_told(zip(indices, rows.examples(), strict=True)),

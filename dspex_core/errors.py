@@ -289,7 +289,13 @@ class TrustError(DSPExError):
 
 
 class ArtifactError(DSPExError):
-    """The artifact store cannot be written to or read from."""
+    """The artifact store cannot be written to or read from.
+
+    Attributes:
+        lasts: Whether that has gone on for so long that a run should be parked, where somebody keeps count.
+    """
+
+    lasts: bool = False
 
 
 class ArtifactAccessError(ArtifactError):

@@ -30,9 +30,11 @@ from dspex_core import LM, using
 from dspex_core.optimizers import OPTIMIZERS, BootstrapFinetune, LabeledFewShot
 from dspex_core.testing import FakeProviderProcess, Trajectory, conformance_program, conformance_rows
 
+# Whatever the teacher gets right, there are rows enough to train on.
+ON_ALL_RUNS = {"poll_seconds": 0.05, "metric_threshold": 0.0}
 SMALL = {
-    "better_together": {"p": LabeledFewShot(k=4), "w": BootstrapFinetune(poll_seconds=0.05)},
-    "bootstrap_finetune": {"poll_seconds": 0.05},
+    "better_together": {"p": LabeledFewShot(k=4), "w": BootstrapFinetune(**ON_ALL_RUNS)},
+    "bootstrap_finetune": ON_ALL_RUNS,
     "bootstrap_few_shot_with_random_search": {"num_candidate_programs": 2},
     "copro": {"breadth": 3, "depth": 2},
     "gepa": {"max_metric_calls": 120},
@@ -289,11 +291,11 @@ class Rounds:
         self._provider.begin(latency_ms=0)
         # Models that differ share no answers, so each round makes all of its calls.
         lm = LM("openai/fake", api_base=self._provider.base_url, concurrency=IN_FLIGHT, max_tokens=1000 + number)
-        with in_environment({"DSPEX_HOME": str(self._scratch / f"undisturbed-{number}")}), using(lm=lm):
-            here = await optimizer.compile(conformance_program(), **DATA)
-        outcome.calls = await self._provider.requests()
-        self._provider.begin(latency_ms=LATENCY_MS)
         try:
+            with in_environment({"DSPEX_HOME": str(self._scratch / f"undisturbed-{number}")}), using(lm=lm):
+                here = await optimizer.compile(conformance_program(), **DATA)
+            outcome.calls = await self._provider.requests()
+            self._provider.begin(latency_ms=LATENCY_MS)
             async with (
                 asyncio.timeout(ROUND_SECONDS),
                 Workers(server, count).running() as workers,

@@ -73,7 +73,7 @@ class DSPExPlugin(SimplePlugin):
                 finally:
                     await shells.close()
 
-        self._converter = data_converter(store, keyring)
+        self._converter = data_converter(store, keyring, outage_seconds=settings.park_after_seconds())
         every: list[Callable[..., Any]] = [
             shells.evaluate_chunk,
             shells.find_rows,

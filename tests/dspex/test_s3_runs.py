@@ -15,13 +15,15 @@ from dspex.garbage import collect_garbage
 from dspex.worker import DSPExPlugin, WorkerProcess
 from dspex_core import LM, using
 from dspex_core.errors import ArtifactAccessError
-from dspex_core.optimizers import BootstrapFewShot
+from dspex_core.optimizers import BootstrapFewShot, LabeledFewShot
+from dspex_core.record import Example
 from dspex_core.testing import FakeProviderProcess, Trajectory, conformance_program, conformance_rows
 
 pytestmark = pytest.mark.slow
 
 OPTIMIZER = BootstrapFewShot(metric="exact_match", seed=3)
-DATA = {"trainset": conformance_rows(16), "valset": conformance_rows(24, start=16)}
+VAL = conformance_rows(24, start=16)
+DATA = {"trainset": conformance_rows(16), "valset": VAL}
 IN_FLIGHT = 4
 
 
@@ -133,3 +135,23 @@ async def test_a_run_whose_store_is_away_is_parked_and_goes_on_after_resume(mach
             result = await run.result()
     assert result.ended_early is None
     assert result.usage.lm_calls == model.stats().answered == model.stats().distinct
+
+
+async def test_a_run_whose_programs_are_large_is_parked_as_well_and_goes_on(machines, model, s3):
+    # Its activities cannot even be given what they are to do.
+    rows = [Example(text=row.text + " and so on" * 300, topic=row.topic).with_inputs("text") for row in VAL]
+    async with await Client.connect() as client:
+        with machines.worker("one", DSPEX_PARK_AFTER_SECONDS="1"):
+            run = await client.compile(
+                conformance_program(), optimizer=LabeledFewShot(metric="exact_match", k=16), lm=lm_of(model),
+                trainset=rows, valset=VAL, chunk_rows=4,
+            )  # fmt: skip
+            await until_requests(model, len(VAL) + 6)
+            s3.kill()
+            try:
+                parked = await until_parked(run)
+            finally:
+                s3.start()
+            assert "the artifact store s3://" in parked.parked_reason
+            await run.resume()
+            assert (await run.result()).ended_early is None

@@ -17,7 +17,8 @@ from dspex_core.artifacts import ArtifactStore, Keyring
 from dspex_core.errors import DSPExError
 from dspex_core.telemetry import to_opentelemetry
 
-PASSED_THROUGH = ("dspex_core", "pydantic", "pydantic_core", "annotated_types", "opentelemetry")
+PASSED_THROUGH = ("dspex_core", workflows.__name__, "pydantic", "pydantic_core", "annotated_types", "opentelemetry")
+"""Not imported anew for each workflow, which is quicker; our own keep nothing there, and are replayed in tests."""
 
 
 class DSPExPlugin(SimplePlugin):

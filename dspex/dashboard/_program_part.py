@@ -34,9 +34,9 @@ class ProgramPart:
 
 
 def best_state(view: RunView) -> ProgramState | None:
-    """The state of the best candidate so far; of equal scores the later one wins, as in the search itself."""
+    """The state of the best candidate so far; equal scores are told apart as in the search itself."""
     whole = [each for each in view.progress.candidates if each.rows is None]
-    best = max(whole, key=lambda each: (each.score, each.index), default=None)
+    best = max(whole, key=lambda each: (each.score, each.index > 0, -each.index), default=None)
     return None if best is None else view.states.get(best.index)
 
 

@@ -262,7 +262,9 @@ class Search(Generic[P]):
         self.runtime.emit(PhaseStarted(phase=name, detail=detail))
 
     def result(self, found: ProgramState) -> CompileResult[P]:
-        """The best state's program; of equal scores the later one wins, and without scores the one found.
+        """The best state's program, and without scores the one found.
+
+        Of equal scores the earlier one wins, as in DSPy; the program as given loses to any.
 
         Raises:
             EvaluationError: If every row of every candidate failed: there is no winner then.
@@ -273,7 +275,7 @@ class Search(Generic[P]):
             return self._result(found, None)
         if all(candidate.failed == len(self.val_rows) for candidate in complete):
             raise EvaluationError(f"the program failed on every row, before and after; {self._failure}")
-        best = max(complete, key=lambda candidate: (candidate.score, candidate.index))
+        best = max(complete, key=lambda candidate: (candidate.score, candidate.index > 0, -candidate.index))
         return self._result(best.state, best.score)
 
     def _result(self, state: ProgramState, score: float | None) -> CompileResult[P]:

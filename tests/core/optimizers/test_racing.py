@@ -247,6 +247,14 @@ async def test_without_anyone_to_race_against_all_rows_are_scored(start_model):
     assert first.rows is None
 
 
+async def test_of_equal_scores_the_earlier_wins_but_for_the_program_as_given(start_model):
+    search = search_of(start_model(told))
+    await search.evaluate(knowing(50), "given")
+    for words in ("first", "second"):
+        await search.evaluate(knowing(50, words), words)
+    assert search.result(STATE).program.get_state() == knowing(50, "first")
+
+
 OPTIMIZERS = [
     BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=6),
     COPRO(metric="exact_match", breadth=4, depth=2),

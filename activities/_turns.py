@@ -21,6 +21,11 @@ class Turns:
         self._turns: dict[tuple[LMConfig, int], asyncio.Semaphore] = {}
         self.waiting = 0
 
+    @property
+    def are_taken(self) -> bool:
+        """Whether a further chunk would wait, or might."""
+        return self.waiting > 0 or any(turns.locked() for turns in self._turns.values())
+
     @contextmanager
     def taken(self) -> "Generator[Turn]":
         """A chunk that is taken; it waits until its turn."""

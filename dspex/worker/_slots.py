@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 BETWEEN_LOOKS_SECONDS = 0.02
 """How often a worker that takes nothing now looks whether it may; and how long a chunk may be on its way in."""
-BETWEEN_COUNTS_SECONDS = 3.0
+BETWEEN_COUNTS_SECONDS = 1.0
+POLLS_BESIDE_OTHERS = 2
+"""Activities that a worker without chunks asks for at once: all may be chunks."""
 
 
 class _Permit(SlotPermit):
@@ -102,7 +104,7 @@ class FairSlots(CustomSlotSupplier):
 
     def _takes_more(self) -> bool:
         if not self._chunks:
-            return True
+            return self._polling < POLLS_BESIDE_OTHERS
         # One at a time: what is on its way in may be a chunk that then waits here.
         is_settled = time.monotonic() - self._chunk_came >= BETWEEN_LOOKS_SECONDS
-        return not self._turns.waiting and not self._polling and is_settled
+        return not self._turns.are_taken and not self._polling and is_settled

@@ -7,6 +7,7 @@ import pytest
 from activities import Turns
 from dspex.worker._slots import FairSlots
 from dspex_core.requests import EVALUATE_CHUNK, GENERATE
+from dspex_core.seam import LMConfig
 
 MOST = 8
 
@@ -55,6 +56,14 @@ def test_beside_others_a_worker_asks_for_nothing_while_a_chunk_waits_in_it(desk)
         assert desk.asks() is not None
 
 
+async def test_beside_others_a_worker_asks_for_nothing_while_its_turns_are_all_taken(desk):
+    desk.comes(desk.asks())
+    turns = desk.turns.of(LMConfig(model="openai/fake", concurrency=2), rows=2)
+    async with turns, turns:
+        assert desk.asks() is None
+    assert desk.asks() is not None
+
+
 def test_a_worker_that_has_chunks_asks_for_one_activity_at_a_time(desk):
     desk.comes(desk.asks())
     first = desk.asks()
@@ -72,10 +81,10 @@ def test_a_chunk_that_has_just_come_may_be_one_that_waits(desk, monkeypatch):
     assert desk.asks() is None
 
 
-def test_other_activities_keep_no_place_back(desk):
+def test_beside_others_a_worker_without_chunks_asks_for_two_activities_at_a_time(desk):
     for _ in range(3):
         desk.comes(desk.asks(), GENERATE)
-    assert [desk.asks() is None for _ in range(MOST - 3)] == [False] * (MOST - 3)
+    assert [desk.asks() is None for _ in range(3)] == [False, False, True]
 
 
 def test_a_worker_whose_chunks_are_done_asks_for_as_much_as_before(desk):

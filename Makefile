@@ -23,8 +23,8 @@ demo: $(READY) ## a durable compile on real data, with its worker killed on the 
 	@$(BIN)/dspex demo
 
 test: $(READY) lint browser servers ## lint, types and all tests
-	@$(BIN)/python -m pytest -m alone
-	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -n 1 --max-worker-restart 1 -m alone
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --max-worker-restart 2 -m "not alone"
 
 test-fast: $(READY) ## the tests that need no server
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not alone"

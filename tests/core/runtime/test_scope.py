@@ -88,7 +88,7 @@ def test_using_takes_one_of_lm_and_runtime(first):
 
 
 def test_using_without_anything_says_what_it_takes():
-    with pytest.raises(ConfigurationError, match="give it lm=, retriever=, adapter= or runtime="), using():
+    with pytest.raises(ConfigurationError, match="give it lm=, retriever=, adapter=, approve= or runtime="), using():
         pass
 
 

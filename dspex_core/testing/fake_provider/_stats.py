@@ -28,12 +28,6 @@ class EndpointStats(BaseModel):
     cache_written_tokens: int = 0
     reasoning_tokens: int = 0
 
-    def add(self, usage: Usage) -> None:
-        """One more answered request."""
-        self.answered += 1
-        for name, count in vars(usage).items():
-            setattr(self, name, getattr(self, name) + count)
-
 
 class ProviderStats(BaseModel):
     """What a fake provider has met since it started or was last reset.
@@ -82,7 +76,7 @@ class Ledger:
     streams: int = 0
     chunks: int = 0
     cancelled: int = 0
-    endpoints: dict[str, EndpointStats] = field(default_factory=dict[str, EndpointStats])
+    endpoints: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     faults: Counter[str] = field(default_factory=Counter[str])
     _seen: set[bytes] = field(default_factory=set[bytes])
     _answered_contents: set[bytes] = field(default_factory=set[bytes])
@@ -95,7 +89,10 @@ class Ledger:
     def note_answer(self, content: bytes, endpoint: str, usage: Usage) -> None:
         """The answer to this content has been written."""
         self._answered_contents.add(content)
-        self.endpoints.setdefault(endpoint, EndpointStats()).add(usage)
+        # A counter, not the model: pydantic checks each assignment, which is dear at thousands of answers a second.
+        counts = self.endpoints.setdefault(endpoint, Counter())
+        counts["answered"] += 1
+        counts.update(vars(usage))
 
     @contextmanager
     def working(self) -> Generator[None]:
@@ -125,18 +122,19 @@ class Ledger:
 
     def stats(self) -> ProviderStats:
         """The counts as they are now."""
+        endpoints = {name: EndpointStats(**counts) for name, counts in sorted(self.endpoints.items())}
         return ProviderStats(
             requests=self.requests,
-            answered=sum(each.answered for each in self.endpoints.values()),
+            answered=sum(each.answered for each in endpoints.values()),
             distinct=len(self._seen),
             duplicates=self.duplicates,
             in_flight=self.in_flight,
             max_in_flight=self.max_in_flight,
             faults=dict(self.faults),
-            prompt_tokens=sum(each.prompt_tokens for each in self.endpoints.values()),
-            completion_tokens=sum(each.completion_tokens for each in self.endpoints.values()),
+            prompt_tokens=sum(each.prompt_tokens for each in endpoints.values()),
+            completion_tokens=sum(each.completion_tokens for each in endpoints.values()),
             streams=self.streams,
             chunks=self.chunks,
             cancelled=self.cancelled,
-            endpoints={name: each.model_copy() for name, each in sorted(self.endpoints.items())},
+            endpoints=endpoints,
         )

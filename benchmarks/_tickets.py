@@ -5,6 +5,9 @@ import random
 INSTRUCTIONS = "Route a customer's message to the team that handles it."
 TEAMS = ("account", "billing", "bug", "shipping")
 
+SCRIPT = [{"when": "", "answer": "[[ ## team ## ]]\nbilling\n\n[[ ## completed ## ]]"}]
+"""What a provider says whose thinking would take the machine's cores from those whose speed is measured."""
+
 _OPENINGS = ("Hello,", "Hi there,", "Please help:", "Again:", "Dear team,", "Quick one:")
 _TEMPLATES = {
     "account": ("I cannot sign in as user {n}", "the password of profile {n} is refused", "close my login {n}"),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks._bench import Bench, Result
 from benchmarks._measure import Measure
+from benchmarks._tickets import SCRIPT
 from dspex_core.testing.fake_provider import FakeProviderProcess
 
 ROW = "evaluate_processes"
@@ -11,8 +12,6 @@ _PROCESSES = 2
 _ROWS_EACH = 2000
 _IN_FLIGHT_EACH = 128
 _LATENCY_MS = 50.0
-_SCRIPT = [{"when": "", "answer": "[[ ## team ## ]]\nbilling\n\n[[ ## completed ## ]]"}]
-"""What the provider always says: on two cores, a provider that thinks would take what the two processes need."""
 
 
 def measure(bench: Bench) -> Iterator[Measure]:
@@ -21,7 +20,7 @@ def measure(bench: Bench) -> Iterator[Measure]:
     without: list[float] = []
     cold: list[float] = []
     cpu: list[float] = []
-    with FakeProviderProcess(latency_ms=_LATENCY_MS, script=_SCRIPT) as provider:
+    with FakeProviderProcess(latency_ms=_LATENCY_MS, script=SCRIPT) as provider:
         given = {"demos": 0, "rows": _ROWS_EACH, "in_flight": _IN_FLIGHT_EACH, "api_base": provider.base_url}
         parts = [given | {"first": _ROWS_EACH * number} for number in range(_PROCESSES)]
         for _ in range(bench.repeats):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmarks._bench import Bench, Result
 from benchmarks._measure import Measure
+from benchmarks._tickets import SCRIPT
 from dspex_core.testing.fake_provider import FakeProviderProcess
 
 ROW = "evaluate_throughput"
@@ -61,7 +62,7 @@ def measure(bench: Bench) -> Iterator[Measure]:
         _Case("no demos, cold cache", rows=2000, demos=0, cache=True),
         _Case("16 demos, no cache", rows=1000, demos=16, cache=False),
     ]
-    with FakeProviderProcess(latency_ms=_LATENCY_MS) as provider:
+    with FakeProviderProcess(latency_ms=_LATENCY_MS, script=SCRIPT) as provider:
         for _ in range(bench.repeats):
             for case in cases:
                 case.sample(bench, provider)

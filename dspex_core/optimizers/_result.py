@@ -1,14 +1,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from dspex_core.errors import ConfigurationError
 from dspex_core.events import CandidateEvaluated
 from dspex_core.programs import write_whole
 from dspex_core.record import Example
-from dspex_core.reports import Gain, Reported, fold_facts, gain_of, pareto_front, report_page
+from dspex_core.reports import Gain, Plot, Reported, fold_facts, gain_of, pareto_front, plot_of, report_page
 from dspex_core.seam import Program, ProgramState
 from dspex_core.usage import Usage
 
@@ -167,6 +168,20 @@ class CompileResult(Generic[P]):
         A prompt's length is that of its instructions and demos, which every call pays for.
         """
         return pareto_front([candidate for candidate in self.candidates if candidate.rows is None])
+
+    def plot(self, what: Literal["search", "prompts"] = "search") -> Plot:
+        """A chart that a notebook shows and `save` keeps as SVG; it needs no library.
+
+        Args:
+            what: "search": each candidate's score, and the best so far. "prompts": scores against the size of prompts.
+
+        Raises:
+            ConfigurationError: If there is no such chart.
+            EvaluationError: If no candidate was scored on all rows.
+        """
+        if what not in {"search", "prompts"}:
+            raise ConfigurationError(f"plot({what!r}): there are 'search' and 'prompts'")
+        return plot_of(self.candidates, prompts=what == "prompts")
 
     def report(self, path: str | Path | None = None, *, rows: Sequence[Example] = (), title: str = "Compile") -> str:
         """A page of HTML, complete in itself: charts, what changed, demos, rows won and lost, how sure the gain is.

@@ -7,7 +7,9 @@ from dspex_core.reports._front import Sized, prompt_size
 
 WIDTH, HEIGHT = 640, 260
 """Of a chart, in units of its drawing."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 36
+LEFT, RIGHT, BOTTOM = 46, 12, 36
+"""Its margins."""
+_TOP = 12
 _TICKS = 4
 
 
@@ -129,11 +131,11 @@ class _Scale:
 
     def _x(self, value: float) -> float:
         low, high = self._x_range
-        return _LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
     def _y(self, value: float) -> float:
         low, high = self._y_range
-        return HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
+        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - BOTTOM)
 
 
 def _padded(low: float, high: float, *, whole: bool) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dspex_core.reports._charts import Chart, front_chart, score_chart
 from dspex_core.reports._front import pareto_front, prompt_size
+from dspex_core.reports._plot import svg_of
 from dspex_core.reports._significance import Gain, gain_of
 from dspex_core.seam import PredictorState, ProgramState
 from dspex_core.usage import Usage
@@ -134,6 +135,7 @@ def report_page(told: Reported) -> str:
     return _template().render(
         told=told,
         charts=charts,
+        svg_of=svg_of,
         gain=gain,
         verdict=_verdict(gain),
         best=max(whole, key=lambda candidate: (candidate.score, candidate.index), default=None),

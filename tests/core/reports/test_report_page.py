@@ -1,11 +1,13 @@
 import re
+import sys
 from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
 
 import pytest
 from model_servers import lm_of
 
 from dspex_core import Example, Predict, using
-from dspex_core.errors import ProgramError
+from dspex_core.errors import ConfigurationError, EvaluationError, ProgramError
 from dspex_core.optimizers import BootstrapFewShot, Candidate, CompileResult
 from dspex_core.reports import pareto_front, prompt_size
 from dspex_core.seam import PredictorState, ProgramState
@@ -126,3 +128,36 @@ def test_a_page_that_cannot_be_written_says_where(tmp_path):
     result = result_of(candidate(0, 50.0, "a"), best=state("a"))
     with pytest.raises(ProgramError, match="cannot write the report to"):
         result.report(tmp_path / "no such folder" / "report.html")
+
+
+def plotted(*candidates, **what):
+    return result_of(*candidates, best=state("the best")).plot(**what)
+
+
+def test_a_plot_is_shown_by_a_notebook_and_kept_as_a_drawing_that_runs_nothing(tmp_path):
+    hostile = candidate(1, 90.0, "longer " * 9, label=HOSTILE)
+    plot = plotted(candidate(0, 50.0, "short"), hostile, candidate(2, 40.0, "x", rows=5))
+    plot.save(tmp_path / "search.svg")
+    drawing = ET.fromstring((tmp_path / "search.svg").read_text())  # noqa: S314 - our own file
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    marks = [mark for mark in drawing if mark.tag.endswith("circle")]
+    assert [mark.get("class") for mark in marks] == ["whole", "whole", "part"]
+    assert [mark[0].text for mark in marks][1] == f"1: 90.00 %, {HOSTILE}"
+    shown = Tags(plot._repr_html_())
+    assert {tag for tag, _ in shown.tags} <= {
+        "figure", "svg", "style", "line", "text", "polyline", "circle", "title", "figcaption",
+    }  # fmt: skip
+    assert "candidate" in shown.text
+    assert "matplotlib" not in sys.modules
+
+
+def test_a_plot_of_prompts_marks_the_front():
+    tries = [candidate(0, 50.0, "short"), candidate(1, 90.0, "longer " * 9), candidate(2, 40.0, "longer " * 20)]
+    assert plotted(*tries, what="prompts").svg.count('class="front"') == 2
+
+
+def test_what_cannot_be_plotted_is_said():
+    with pytest.raises(ConfigurationError, match="there are 'search' and 'prompts'"):
+        plotted(candidate(0, 50.0, "short"), what="other")
+    with pytest.raises(EvaluationError, match="nothing to plot"):
+        plotted(candidate(0, 50.0, "short", rows=5))

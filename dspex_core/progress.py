@@ -157,10 +157,13 @@ class RowTally:
 
     Args:
         tell: Told the count whenever rows are done.
+        wanted: Whether anybody is to be told: as long as nobody is, rows are put aside and not counted.
     """
 
-    def __init__(self, tell: Callable[[RowsEvaluated], None]) -> None:
+    def __init__(self, tell: Callable[[RowsEvaluated], None], *, wanted: Callable[[], bool] = lambda: True) -> None:
         self._tell = tell
+        self._wanted = wanted
+        self._aside: list[tuple[int, float, Usage]] = []
         self._under_way = 0
         self._rows = 0
         self._total = 0.0
@@ -171,6 +174,7 @@ class RowTally:
         """One evaluation, as long as it is under way."""
         if self._under_way == 0:
             self._rows, self._total, self._usage = 0, 0.0, Usage()
+            self._aside.clear()
         self._under_way += 1
         try:
             yield
@@ -179,9 +183,14 @@ class RowTally:
 
     def add(self, *, rows: int, total: float, usage: Usage) -> None:
         """Count rows that are done, with the sum of their scores."""
-        self._rows += rows
-        self._total += total
-        self._usage += usage
+        self._aside.append((rows, total, usage))
+        if not self._wanted():
+            return
+        for more, score_of_more, usage_of_more in self._aside:
+            self._rows += more
+            self._total += score_of_more
+            self._usage += usage_of_more
+        self._aside.clear()
         if self._rows:
             score = round(100 * self._total / self._rows, 2)
             self._tell(RowsEvaluated(rows=self._rows, score=score, usage=self._usage))

@@ -298,6 +298,11 @@ class WorkflowRuntime:
         if self._on_event is not None:
             self._on_event(event)
 
+    def hears(self, kind: str) -> bool:
+        """All of them: they are entered into the run's log, for whoever reads it."""
+        del kind
+        return self._on_event is not None
+
     async def _perform(
         self,
         name: str,

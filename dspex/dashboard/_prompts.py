@@ -84,6 +84,11 @@ class _Recalling:
     def emit(self, event: Event) -> None:
         """Tell nobody."""
 
+    def hears(self, kind: str) -> bool:
+        """None of them."""
+        del kind
+        return False
+
     def _unknown(self, *_: Any, **__: Any) -> NoReturn:
         raise _NotKnownError("The program went on with a tool, a search or code: none of it is run again for a page.")
 

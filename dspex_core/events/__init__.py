@@ -47,7 +47,7 @@ from dspex_core.events._runs import (
     TextStreamed,
     UsageAdded,
 )
-from dspex_core.events._subscription import Subscription, listen, muted, publish, subscribe, watched
+from dspex_core.events._subscription import Subscription, listen, muted, publish, subscribe, wanted, watched
 from dspex_core.events._union import CALLS, RUNS, Event, EventsLost
 
 __all__ = [
@@ -90,5 +90,6 @@ __all__ = [
     "muted",
     "publish",
     "subscribe",
+    "wanted",
     "watched",
 ]

@@ -130,6 +130,11 @@ def publish(event: Event) -> None:
             subscription.deliver(event)
 
 
+def wanted(kind: str) -> bool:
+    """Whether anybody in this process is to be told of events of this type; for whoever would have to make one."""
+    return any(kind in subscription.types for subscription in _subscriptions)
+
+
 def watched() -> bool:
     """Whether anybody is to be told of single calls; one quick look, for whoever would have to make the event."""
     return bool(_wanting_calls) and not _muted.get()

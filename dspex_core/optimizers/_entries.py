@@ -29,6 +29,9 @@ class Entries:
 
     def propose(self, index: int, proposal: Proposal, rows: int | None) -> None:
         """Tell that one is to be scored, on so many rows if not on all."""
+        # A state with many demos is long to write down.
+        if not self._runtime.hears("candidate_proposed"):
+            return
         self._runtime.emit(
             CandidateProposed(
                 index=index,
@@ -60,4 +63,5 @@ class Entries:
 
     def _enter(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
-        self._runtime.emit(candidate.evaluated())
+        if self._runtime.hears("candidate_evaluated"):
+            self._runtime.emit(candidate.evaluated())

@@ -197,6 +197,11 @@ class Rehearsal:
     def emit(self, event: Event) -> None:
         """Tell nobody: nothing has happened."""
 
+    def hears(self, kind: str) -> bool:
+        """None of them."""
+        del kind
+        return False
+
     async def generate(self, request: LMRequest) -> LMResponse:
         """Refused, like all that would leave this process."""
         del request

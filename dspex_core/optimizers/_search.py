@@ -148,7 +148,7 @@ class Search(Generic[P]):
             await self.baseline()
         racing = racing if self._complete else None
         if racing is None:
-            self.runtime.emit(PhaseStarted(phase=phase, detail=detail, rows=sum(len(heat.rows) for heat in heats)))
+            self.phase(phase, detail=detail, rows=sum(len(heat.rows) for heat in heats))
         for index, proposal in numbered:
             told = None if proposal.rows is None else self._told_rows(proposal.rows)
             self._entries.propose(index, proposal, told)
@@ -257,9 +257,10 @@ class Search(Generic[P]):
         if self.valset is not None:
             self._entries.take_over(candidates)
 
-    def phase(self, name: str, *, detail: str = "") -> None:
-        """Tell what comes next."""
-        self.runtime.emit(PhaseStarted(phase=name, detail=detail))
+    def phase(self, name: str, *, detail: str = "", rows: int | None = None) -> None:
+        """Tell what comes next, and on how many rows if that is known."""
+        if self.runtime.hears("phase_started"):
+            self.runtime.emit(PhaseStarted(phase=name, detail=detail, rows=rows))
 
     def result(self, found: ProgramState) -> CompileResult[P]:
         """The best state's program, and without scores the one found.
@@ -306,7 +307,7 @@ class Search(Generic[P]):
         async def score(blocks: Blocks) -> list[Usage]:
             left = f"{len(blocks)} in the race"
             rows = sum(len(rows) for _, rows in blocks)
-            self.runtime.emit(PhaseStarted(phase=phase, detail=f"{detail}, {left}" if detail else left, rows=rows))
+            self.phase(phase, detail=f"{detail}, {left}" if detail else left, rows=rows)
             with self._evaluation():
                 found = await all_of([self._scored(states[name], rows) for name, rows in blocks])
             return [usage for _, usage in found]
@@ -336,6 +337,8 @@ class Search(Generic[P]):
 
     def _step(self, found: Sequence[Candidate]) -> None:
         self.steps += 1
+        if not self.runtime.hears("optimization_step"):
+            return
         best = max(found, key=lambda candidate: (candidate.likely_score, candidate.index))
         indices = tuple(candidate.index for candidate in found)
         self.runtime.emit(
@@ -381,9 +384,13 @@ class Search(Generic[P]):
         finally:
             self._evaluating -= 1
             if self._evaluating == 0:
-                self.runtime.emit(UsageAdded(usage=self._unbooked))
+                self._tell_usage(self._unbooked)
                 self._unbooked = Usage()
 
     def _add(self, usage: Usage) -> None:
         self.usage += usage
-        self.runtime.emit(UsageAdded(usage=usage))
+        self._tell_usage(usage)
+
+    def _tell_usage(self, usage: Usage) -> None:
+        if self.runtime.hears("usage_added"):
+            self.runtime.emit(UsageAdded(usage=usage))

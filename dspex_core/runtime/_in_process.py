@@ -77,7 +77,7 @@ class InProcessRuntime:
         self._concurrency = concurrency
         self._retriever = retriever
         self._retriever_for = retriever_for or Retrievers(trust=None).find
-        self._tally = RowTally(events.publish)
+        self._tally = RowTally(events.publish, wanted=lambda: events.wanted("rows_evaluated"))
         self._slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     @property
@@ -248,6 +248,10 @@ class InProcessRuntime:
     def emit(self, event: events.Event) -> None:
         """Publish in this process."""
         events.publish(event)
+
+    def hears(self, kind: str) -> bool:
+        """Whether somebody in this process subscribes to them."""
+        return events.wanted(kind)
 
     @property
     def _rows_in_flight(self) -> int:

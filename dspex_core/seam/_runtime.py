@@ -296,6 +296,10 @@ class Runtime(Protocol):
         """Tell whoever watches."""
         ...
 
+    def hears(self, kind: str) -> bool:
+        """Whether anybody would be told of events of this type: where nobody is, they need not be made."""
+        ...
+
 
 def percent(scores: Sequence[float]) -> float:
     """Mean of scores in percent, rounded to two digits; the same whatever order they were added up in.

@@ -23,6 +23,8 @@ from benchmarks import (
     import_cost,
     optimizers,
     predict_call,
+    unheard_events,
+    watching,
 )
 from benchmarks._bench import Bench
 from benchmarks._measure import Measure
@@ -42,6 +44,8 @@ ROWS: dict[str, _Row] = {
         durable_overhead,
         durable_rows,
         optimizers,
+        unheard_events,
+        watching,
     )
 }
 

@@ -1,3 +1,5 @@
+import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +15,11 @@ from dspex._rooms import workflows
 from dspex.client._patience import patiently, rpc_error
 from dspex_core.errors import RunError
 from dspex_core.events import Event
+
+WAITED_SECONDS = 0.1
+"""A page that took longer was waited for: it has what has just happened."""
+REST_SECONDS = 0.3
+"""After such a page, so that what happens in a burst is read at once. Each page costs the server some milliseconds."""
 
 _EVENTS: TypeAdapter[list[Event]] = TypeAdapter(list[Event])
 _CONTINUED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW
@@ -81,14 +88,18 @@ class RunLog:
 
     async def _entries(self, reading: WorkflowHistoryEventAsyncIterator) -> AsyncGenerator[HistoryEvent]:
         while True:
+            asked = time.monotonic()
             try:
                 await patiently(reading.fetch_next_page)
             except RPCError as error:
                 raise rpc_error(error, self._run_id) from None
+            waited = time.monotonic() - asked
             for entry in reading.current_page or ():
                 yield entry
             if self.ended is not None or reading.next_page_token is None:
                 return
+            if waited > WAITED_SECONDS:
+                await asyncio.sleep(REST_SECONDS)
 
     async def _read(self, entry: HistoryEvent) -> Sequence[Event]:
         if entry.event_type in _ENDS:

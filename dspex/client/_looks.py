@@ -1,6 +1,10 @@
 import asyncio
 import contextlib
+import random
+import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 
 from dspex.client._status import RunStatus
 from dspex_core.errors import DSPExError
@@ -8,17 +12,34 @@ from dspex_core.events import Event, RowsEvaluated, RunHeldUp
 from dspex_core.progress import Progress
 
 LOOK_SECONDS = 0.5
-"""Between looks at a run whose log has nothing new."""
+"""At least, between looks at a run."""
+LONGEST_PAUSE_SECONDS = 10.0
+TIMES_A_LOOK = 100.0
+"""How many times as long as looks take the next one is waited for: however many watch, and however busy the server is
+with them, each takes a hundredth of its own time at most."""
+SILENT_SECONDS = 5.0
+"""After this long with nothing new, the run's workers are asked why."""
 
 
-async def beside(
-    log: AsyncGenerator[Event], look: Callable[[], Awaitable[RunStatus]], run_id: str
-) -> AsyncGenerator[Event]:
-    """The events of a run's log, and beside them what a look at it tells while they are awaited.
+@dataclass(frozen=True)
+class Looks:
+    """Ways to look at a run.
+
+    Attributes:
+        glance: Tells of rows under way and of trouble, given what the log says; the run itself is not asked.
+        ask: Asks the run where it stands, which takes a worker.
+    """
+
+    glance: Callable[[Progress], Awaitable[RunStatus]]
+    ask: Callable[[], Awaitable[RunStatus]]
+
+
+async def beside(log: AsyncGenerator[Event], looks: Looks, run_id: str) -> AsyncGenerator[Event]:
+    """The events of a run's log, and beside them what looks at it tell while they are awaited.
 
     Args:
         log: The log's events.
-        look: Tells where the run stands.
+        looks: Ways to look.
         run_id: The run.
     """
     seen = _Seen(run_id)
@@ -27,7 +48,7 @@ async def beside(
     try:
         while True:
             if looking is None:
-                looking = asyncio.ensure_future(_after_a_while(look, seen))
+                looking = asyncio.ensure_future(_after_a_while(looks, seen))
             await asyncio.wait({reading, looking}, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 event = reading.result()
@@ -49,25 +70,44 @@ async def beside(
         await log.aclose()
 
 
-async def _after_a_while(look: Callable[[], Awaitable[RunStatus]], seen: "_Seen") -> list[Event]:
-    await asyncio.sleep(LOOK_SECONDS)
+async def _after_a_while(looks: Looks, seen: "_Seen") -> list[Event]:
+    pause = min(max(LOOK_SECONDS, TIMES_A_LOOK * min(seen.looks_took)), LONGEST_PAUSE_SECONDS)
+    # Not all at once, though one event made all of them begin.
+    await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+    began = time.monotonic()
     try:
-        return seen.news_in(await look())
+        if began - seen.heard_at < SILENT_SECONDS:
+            return seen.news_in(await looks.glance(seen.log))
+        seen.heard_at = began
+        return seen.news_in(await looks.ask())
     except DSPExError:
         return []  # whatever it is, the log meets it, too, and says so
+    finally:
+        seen.looks_took.append(time.monotonic() - began)
 
 
 class _Seen:
-    """What was told already, so that a look tells only what is new."""
+    """What was told already, so that a look tells only what is new.
+
+    Attributes:
+        log: What the log alone has told.
+        heard_at: When something new was told last, or the run was asked.
+        looks_took: How long the last two looks took, in seconds: one alone may have met a hiccup, as the first one does.
+    """
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._progress = Progress()
         self._note: str | None = None
+        self.log = Progress()
+        self.heard_at = time.monotonic()
+        self.looks_took = deque([0.0, 0.0], maxlen=2)
 
     def take(self, event: Event) -> None:
         """Take in an event of the log."""
         self._progress = self._progress.after(event)
+        self.log = self.log.after(event)
+        self.heard_at = time.monotonic()
 
     def news_in(self, status: RunStatus) -> list[Event]:
         """What a look tells beyond that."""
@@ -84,4 +124,6 @@ class _Seen:
             rows = RowsEvaluated(run_id=self._run_id, rows=now.rows_done, score=now.phase_score, usage=now.phase_usage)
             self._progress = before.after(rows)
             found.append(rows)
+        if found:
+            self.heard_at = time.monotonic()
         return found

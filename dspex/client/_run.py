@@ -18,7 +18,7 @@ from dspex._rooms import workflows
 from dspex.client._answers import Answers
 from dspex.client._connection import Connection
 from dspex.client._log import RunLog, moment_of
-from dspex.client._looks import beside
+from dspex.client._looks import Looks, beside
 from dspex.client._patience import patiently, rpc_error
 from dspex.client._status import UNDER_WAY, RunStatus, searchable_status
 from dspex.client._trouble import failure_of, trouble_below, trouble_of
@@ -39,6 +39,7 @@ EVALUATIONS_ASKED = 8
 QUERY_SECONDS = 5.0
 UNTOUCHED_EVENTS = 2
 """Events in the history of a run that no worker has seen yet: it was started, and a task was scheduled."""
+_UNTOUCHED = "no worker has taken it up yet"
 
 
 class Run(Answers):
@@ -224,7 +225,8 @@ class Run(Answers):
         """
         log = RunLog(self._connection.temporal, self.id)
         reading = log.events(follow=follow)
-        async with aclosing(beside(reading, self.status, self.id) if follow else reading) as found:
+        looks = Looks(glance=self._glance, ask=self.status)
+        async with aclosing(beside(reading, looks, self.id) if follow else reading) as found:
             async for event in found:
                 if event.offset is None or event.offset >= offset:
                     yield event
@@ -242,13 +244,27 @@ class Run(Answers):
             reason=status.failure,
         )
 
+    async def _glance(self, told: Progress) -> RunStatus:
+        """Where the run stands by what its log told and the server says; only evaluations under way are asked."""
+        try:
+            description = await patiently(self._handle.describe)
+        except RPCError as error:
+            raise rpc_error(error, self.id) from None
+        note = await trouble_of(self._connection.temporal, description)
+        if note is None and description.history_length <= UNTOUCHED_EVENTS:
+            note = _UNTOUCHED
+        children = description.raw_description.pending_children
+        asked = [child.workflow_id for child in children if child.workflow_type_name == workflows.EVALUATION]
+        progress, _ = await self._with_rows(told, asked, trouble=False)
+        return RunStatus(id=self.id, status="running", optimizer="", progress=progress, note=note)
+
     async def _with_progress(self, known: RunStatus) -> RunStatus:
         if known.status == "failed":
             return known.model_copy(update={"failure": await self._failure()})
         if known.optimizer not in OPTIMIZERS:
             return await self._with_control(known)
         if known.status == "queued":
-            return known.model_copy(update={"note": "no worker has taken it up yet"})
+            return known.model_copy(update={"note": _UNTOUCHED})
         try:
             found, progress, note = await self._progress(known)
         except RunError as error:
@@ -288,9 +304,14 @@ class Run(Answers):
             return found, answer.progress, None
         return found, *await self._with_rows(answer.progress, answer.evaluation_ids)
 
-    async def _with_rows(self, progress: Progress, evaluation_ids: Sequence[str]) -> tuple[Progress, str | None]:
-        """The progress with the rows of evaluations under way, beside those of evaluations that ended in this phase."""
-        asked = [self._rows_of(evaluation_id) for evaluation_id in evaluation_ids[:EVALUATIONS_ASKED]]
+    async def _with_rows(
+        self, progress: Progress, evaluation_ids: Sequence[str], *, trouble: bool = True
+    ) -> tuple[Progress, str | None]:
+        """The progress with the rows of evaluations under way, beside those of evaluations that ended in this phase.
+
+        With `trouble`, what holds up one of them, too, if anything does.
+        """
+        asked = [self._rows_of(evaluation_id, trouble=trouble) for evaluation_id in evaluation_ids[:EVALUATIONS_ASKED]]
         answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
         for rows, _ in answers:
             if rows.score is not None:
@@ -300,11 +321,13 @@ class Run(Answers):
                 progress = progress.after(RowsEvaluated(rows=done, score=round(total / done, 2), usage=usage))
         return progress, next((note for _, note in answers if note is not None), None)
 
-    async def _rows_of(self, evaluation_id: str) -> "tuple[workflows.EvaluationStatus, str | None] | None":
+    async def _rows_of(
+        self, evaluation_id: str, *, trouble: bool
+    ) -> "tuple[workflows.EvaluationStatus, str | None] | None":
         handle = self._connection.temporal.get_workflow_handle(evaluation_id)
         try:
-            trouble = await trouble_of(self._connection.temporal, await handle.describe())
-            return await self._query(handle, workflows.EvaluationStatus), trouble
+            said = await trouble_of(self._connection.temporal, await handle.describe()) if trouble else None
+            return await self._query(handle, workflows.EvaluationStatus), said
         except (RunError, RPCError):
             return None  # it has not begun, or has just ended
 

@@ -140,3 +140,11 @@ async def test_a_type_that_there_is_not_is_refused_with_those_there_are():
 def test_every_event_is_in_the_table_of_the_docs():
     page = (Path(__file__).parents[2] / "docs/events.md").read_text(encoding="utf-8")
     assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == events.RUNS | events.CALLS
+
+
+async def test_it_is_known_whether_anybody_wants_a_type():
+    assert not events.wanted("rows_evaluated")
+    with events.subscribe(types={"rows_evaluated"}):
+        assert events.wanted("rows_evaluated")
+        assert not events.wanted("candidate_proposed")
+    assert not events.wanted("rows_evaluated")

@@ -10,7 +10,7 @@ from dspex_core.events import (
     RowsEvaluated,
     UsageAdded,
 )
-from dspex_core.progress import Pace, Progress
+from dspex_core.progress import Pace, Progress, RowTally
 from dspex_core.usage import Usage
 
 CALLS = Usage(lm_calls=3, cost_usd=0.1)
@@ -123,3 +123,14 @@ def test_the_pace_begins_anew_with_a_phase():
     rows_at(pace, folded(PhaseStarted(phase="x", rows=9)), (0.0, 0), (1.0, 9))
     pace.take(folded(PhaseStarted(phase="y", rows=9)), at=2.0)
     assert pace.rows_per_second(at=3.0) is None
+
+
+def test_whoever_begins_to_listen_is_told_of_the_rows_before_too():
+    told, listening = [], []
+    tally = RowTally(told.append, wanted=lambda: bool(listening))
+    with tally.evaluation():
+        tally.add(rows=2, total=1.0, usage=CALLS)
+        assert told == []
+        listening.append(True)
+        tally.add(rows=2, total=2.0, usage=CALLS)
+    assert told == [RowsEvaluated(rows=4, score=75.0, usage=CALLS + CALLS)]

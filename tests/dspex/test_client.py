@@ -42,8 +42,8 @@ async def activities_of(client, workflow_id):
 
 async def test_a_run_tells_where_it_stands_and_its_events_come_in_order(platform, client):
     with FakeProviderProcess(latency_ms=200) as slow:
-        lm = LM("openai/fake", api_base=slow.base_url, concurrency=4)
-        run = await compile_it(client, lm, BootstrapFewShot(metric="exact_match"), id="events", chunk_rows=4)
+        lm = LM("openai/fake", api_base=slow.base_url, concurrency=2)
+        run = await compile_it(client, lm, BootstrapFewShot(metric="exact_match"), id="events", chunk_rows=2)
         seen, partial = [], []
         async for event in run.events():
             seen.append(event)

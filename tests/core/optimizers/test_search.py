@@ -7,7 +7,7 @@ from model_servers import asked, lm_of, written
 
 from dspex_core import ChainOfThought, Example, Predict, Score, events
 from dspex_core.errors import EvaluationError, MetricError
-from dspex_core.optimizers import Proposal, Search
+from dspex_core.optimizers import Proposal, Search, _entries
 from dspex_core.progress import Progress
 from dspex_core.runtime import InProcessRuntime
 from dspex_core.seam import ProgramState
@@ -196,3 +196,14 @@ async def test_what_is_asked_for_the_search_itself_counts_and_may_go_to_another_
     assert [body["temperature"] for body in other.bodies] == [0.7, 0.7]
     assert model.bodies == []
     assert search.usage.lm_calls == 2
+
+
+def test_a_candidates_state_is_written_down_only_for_somebody_who_listens(monkeypatch):
+    written_down = []
+    monkeypatch.setattr(_entries, "plain", lambda state: written_down.append(state) or {})
+    entries = _entries.Entries(InProcessRuntime())
+    entries.propose(0, Proposal(STATE, "as given"), None)
+    assert written_down == []
+    with events.listen(lambda _: None, types={"candidate_proposed"}):
+        entries.propose(0, Proposal(STATE, "as given"), None)
+    assert written_down == [STATE]

@@ -9,6 +9,7 @@ from playwright.async_api import expect
 
 from dspex_core import Example, Module, Predict, Signature
 from dspex_core.optimizers import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
+from dspex_core.testing import conformance_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -145,7 +146,8 @@ async def test_two_runs_are_shown_side_by_side(client, shared_platform, open_pag
 
 async def test_a_run_is_paused_given_a_budget_resumed_cancelled_and_reported_by_button(client, slow_model, open_page):
     search = BootstrapFewShotWithRandomSearch(metric="exact_match", num_candidate_programs=8)
-    run = await start(client, slow_model, optimizer=search, name="buttons")
+    # Rows that no other test asked for: the baseline takes calls.
+    run = await start(client, slow_model, optimizer=search, name="buttons", val=conformance_rows(16, start=60))
     page = await open_page(f"/runs/{run.id}")
     status, table = page.get_by_role("status"), page.get_by_role("region", name="Candidates")
     await expect(table.get_by_role("cell", name="baseline")).to_be_visible(timeout=20_000)

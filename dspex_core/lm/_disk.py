@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import sqlite3
 import time
@@ -15,6 +16,8 @@ _ERRORS = (OSError, sqlite3.Error, diskcache.Timeout, ValueError)
 _LITTLE = 64 * 1024
 _PATIENCE_SECONDS = 0.01
 _IN_A_THREAD_SECONDS = 1.0
+# How long a look waits for a process that keeps others out: the first or the last one that uses the database.
+_LOCKED_SECONDS = 10.0
 # The limit is looked to each time this share of it has been written: after every value takes as long as the writing.
 _UNCHECKED_SHARE = 1 / 256
 
@@ -62,8 +65,20 @@ class DiskStore:
             return None
 
     async def fetch(self, key: str) -> object:
-        """The same; a look at the disk takes less time than handing it to a thread."""
-        return self.get(key)
+        """The same; a look at the disk takes less time than handing it to a thread.
+
+        Where another process opens or closes the database, it waits: a value not seen would be paid for again.
+        """
+        until = time.monotonic() + _LOCKED_SECONDS
+        while self._store is not None:
+            try:
+                return self._store.get(key)
+            except _ERRORS as error:
+                if str(error) != "database is locked" or time.monotonic() > until:
+                    self.warn(error)
+                    break
+            await asyncio.sleep(_PATIENCE_SECONDS)
+        return None
 
     async def put(self, values: Mapping[str, str | bytes]) -> None:
         """Keep values. They are on disk when this returns.

@@ -225,3 +225,18 @@ async def test_a_write_that_another_process_holds_up_does_not_hold_up_the_loop(t
     await writing
     assert store.get(KEY) == "kept"
     other.close()
+
+
+async def test_an_answer_is_found_though_another_process_is_just_opening_or_closing_the_cache(tmp_path, caplog):
+    store = DiskStore(tmp_path)
+    await store.put({KEY: "kept"})
+    store._store.close()  # its next look opens the database, as the first one of a process does
+    other = sqlite3.connect(tmp_path / "cache.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    looking = asyncio.create_task(store.fetch(KEY))
+    await asyncio.wait([looking], timeout=0.1)
+    assert not looking.done()
+    other.close()
+    assert await looking == "kept"
+    assert not caplog.text

@@ -71,12 +71,17 @@ async def collect_garbage(
     listed = [artifact async for artifact in store.stored()]
     reached = Reached(store, reader)
     try:
-        await _in_batches(temporal.list_workflows(), lambda run: _follow_run(temporal, run, reached))
+        # First, because a run that one has just started needs the same, also if the schedule is deleted meanwhile.
         await _in_batches(await temporal.list_schedules(), lambda found: _follow_schedule(temporal, found.id, reached))
+        await _in_batches(temporal.list_workflows(), lambda run: _follow_run(temporal, run, reached))
     except RPCError as error:
         raise ServerUnavailableError(
             f"nothing was removed, because Temporal does not tell what is in use: {error.message}"
         ) from None
+    # What an ended run kept may be all that refers to its rows once the server has forgotten it: one of its id that
+    # goes on from there will find it.
+    kept = [artifact.name for artifact in listed if artifact.name is not None and artifact.digest in reached.digests]
+    await _in_batches(_each(kept), reached.follow_kept)
     unused = [artifact for artifact in listed if artifact.digest not in reached.digests]
     old = [artifact for artifact in unused if artifact.written < oldest_kept]
     removed = old

@@ -38,6 +38,12 @@ class Reached:
         for payload in payloads_in(message):
             await self._follow_payload(payload)
 
+    async def follow_kept(self, name: str) -> None:
+        """Take in what an artifact that goes by a name refers to. Raises as `follow` does."""
+        content = await self._store.kept(name)
+        if content is not None:
+            await self._follow_text(content)
+
     async def _follow_payload(self, payload: Payload) -> None:
         # A reference to a large payload is never encrypted itself, and the artifact behind it is followed like others.
         await self._follow_text(payload.data)

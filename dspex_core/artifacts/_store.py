@@ -38,6 +38,11 @@ class StoredArtifact:
     size_bytes: int
     written: datetime
 
+    @property
+    def name(self) -> str | None:
+        """The name it goes by; None if it goes by its digest."""
+        return self.path.removeprefix(_NAMED) if self.path.startswith(_NAMED) else None
+
 
 class ArtifactStore:
     """Bytes by their SHA-256: written once, the same for every process, checked when read. A few go by a name.

@@ -64,6 +64,10 @@ async def test_a_run_keeps_all_that_it_needs_and_what_nothing_refers_to_is_remov
         unused_rows = await store_dataset(store, rows("never compiled"))
         finished = {path for path in folder.glob("named/*/*/*") if path.is_file()}
         await store.keep(f"{'0' * 64}/of/a-run-that-is-forgotten", b"content")
+        # Rows that an earlier run of this id scored, of which the server knows nothing any more.
+        scored = await store.put(os.urandom(100))
+        found_again = min(finished).parent.relative_to(folder / "named") / "0-0"
+        await store.keep(str(found_again), json.dumps({"rows": scored}).encode())
         model.change(latency_ms=300)
         under_way = await client.compile(
             conformance_program(), trainset=rows("t2"), valset=rows("v2"), id="garbage-running", chunk_rows=4, **given
@@ -84,7 +88,7 @@ async def test_a_run_keeps_all_that_it_needs_and_what_nothing_refers_to_is_remov
         assert done.young >= 1
         left = {artifact.digest async for artifact in store.stored()}
         assert left.isdisjoint([*unused, unused_rows.digest])
-        assert young in left
+        assert {young, scored} <= left
         assert finished
         assert finished <= set(folder.glob("named/*/*/*"))
         assert await store.names("0" * 64) == []

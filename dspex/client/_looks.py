@@ -92,7 +92,7 @@ class _Seen:
     Attributes:
         log: What the log alone has told.
         heard_at: When something new was told last, or the run was asked.
-        looks_took: How long the last two looks took, in seconds: one alone may have met a hiccup, as the first one does.
+        looks_took: How long the last two looks took, in seconds: one alone may have met a hiccup, like the first.
     """
 
     def __init__(self, run_id: str) -> None:

@@ -2,10 +2,14 @@ import asyncio
 from collections.abc import Coroutine, Generator, Iterable
 from typing import Any, TypeVar
 
+from temporalio import activity
+
 T = TypeVar("T")
 
 WIND_UP_SECONDS = 30.0
 """How long rows under way may take once their activity is told to end."""
+STOPPING_SECONDS = 20.0
+"""The same, once their worker is told to stop."""
 
 
 class Winding:
@@ -18,9 +22,9 @@ class Winding:
         self._told = False
 
     def until_told(self, rows: Iterable[T]) -> Generator[T]:
-        """The rows, as long as nobody has told it to end."""
+        """The rows, as long as neither the activity is told to end nor its worker to stop."""
         for row in rows:
-            if self._told:
+            if self._told or activity.is_worker_shutdown():
                 return
             yield row
 
@@ -30,11 +34,23 @@ class Winding:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if task.done():
+            # The worker has given it time already.
+            if task.done() or activity.is_worker_shutdown():
+                task.cancel()
                 raise
             self._told = True
+        stopping = asyncio.ensure_future(_stopping())
         try:
-            return await asyncio.wait_for(task, WIND_UP_SECONDS)
-        except (asyncio.CancelledError, TimeoutError):
+            await asyncio.wait([task, stopping], timeout=WIND_UP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            stopping.cancel()
             task.cancel()
-            raise asyncio.CancelledError from None
+        raise asyncio.CancelledError
+
+
+async def _stopping() -> None:
+    """Wait until the worker was told to stop so long ago that it stops."""
+    await activity.wait_for_worker_shutdown()
+    await asyncio.sleep(STOPPING_SECONDS)

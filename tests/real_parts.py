@@ -1,6 +1,7 @@
 """Real parts for tests of durable runs: a Temporal dev server, a fake provider, workers in processes of their own."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dspex import settings
-from dspex.devserver import Server, dev_server
+from dspex.devserver import Server, dev_server, find_temporal_binary
 from dspex.worker import WorkerProcess
 from dspex_core import LM
 from dspex_core.testing import FakeProviderProcess
@@ -82,6 +83,18 @@ class Platform:
         return subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, check=False, env=environment, cwd=self.home
         )
+
+
+async def temporals_command(platform, *arguments):
+    """What `temporal workflow` answers to these arguments: its exit code, and JSON or what it complains of."""
+    binary = await find_temporal_binary(print, home=USERS_HOME)
+    process = await asyncio.create_subprocess_exec(
+        *(binary, "workflow", *arguments, "--address", platform.server.address, "--output", "json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode, json.loads(out) if process.returncode == 0 else err.decode()
 
 
 async def until_parked(run):

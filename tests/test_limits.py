@@ -4,13 +4,15 @@ import uuid
 from contextlib import asynccontextmanager
 
 import pytest
+from real_parts import until_parked
 from temporalio.client import Client as TemporalClient
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-import workflows
+import workflows._details
 from dspex import Client, DSPExPlugin
 from dspex_core import Example
 from dspex_core.artifacts import store_dataset
+from dspex_core.budget import Limits
 from dspex_core.metrics import metric_reference
 from dspex_core.modules import build_program
 from dspex_core.optimizers import LabeledFewShot, MIPROv2
@@ -118,17 +120,53 @@ async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(pl
     assert last.score == percent(expected)
 
 
-async def test_five_hundred_candidates_would_take_less_than_half_of_what_a_history_bears(platform, client):
+async def test_a_budget_holds_over_all_legs_of_an_evaluation(platform, monkeypatch):
+    monkeypatch.setattr("workflows._evaluation.ACTIVITIES_A_LEG", 2)
+    async with own_worker(platform) as client:
+        request = workflows.EvaluationInput(
+            program=ProgramOutline.of(conformance_program()),
+            metric=metric_reference("exact_match"),
+            lm=platform.lm(cache=False, concurrency=2).config,
+            dataset=await store_dataset(client._plugin.store, conformance_rows(16)),
+            chunk_rows=2,
+            allowance=Limits(lm_calls=9),
+        )
+        await client._start(workflows.EVALUATION, request, "held-in-legs", summary="", resume=False)
+        run = client.get_run("held-in-legs")
+        assert "budget reached: 9 LM calls may be taken, and 9 LM calls" in (await until_parked(run)).parked_reason
+        await run.raise_budget(lm_calls=16)
+        output = await run._answer(workflows.EVALUATION, workflows.EvaluationOutput)
+        legs = await histories_of(client, "held-in-legs")
+    assert (len(output.scores), output.usage.lm_calls) == (16, 16)
+    assert len(legs) >= 3
+
+
+async def test_five_hundred_candidates_would_take_less_than_half_of_what_a_history_bears(platform, monkeypatch):
+    lines = count_calls(monkeypatch, "line_of")
     # This one has more parts than any other search: suggestions, trials on some rows, evaluations on all.
     optimizer = MIPROv2(
         metric="exact_match", auto=None, num_candidates=8, num_trials=12, minibatch_size=6, parallel_trials=1, seed=1
     )
     rows = conformance_rows(60)
-    run = await client.compile(
-        conformance_program(), optimizer=optimizer, trainset=rows[:40], valset=rows[40:], lm=platform.lm(), id="bounded"
-    )
-    candidates = len((await run.result()).candidates)
-    (history,) = await histories_of(client, "bounded")
+    async with own_worker(platform) as client:
+        run = await client.compile(
+            conformance_program(),
+            optimizer=optimizer,
+            trainset=rows[:40],
+            valset=rows[40:],
+            lm=platform.lm(),
+            id="bounded",
+        )
+        candidates = len((await run.result()).candidates)
+        (history,) = await histories_of(client, "bounded")
     assert candidates >= 10
     assert 500 / candidates * len(history.events) < MOST_EVENTS / 2
     assert 500 / candidates * size_of(history) < MOST_BYTES / 2
+    assert len(lines) == candidates, "the table of candidates is not written anew with every event"
+
+
+def count_calls(monkeypatch, name):
+    """Calls of a function that writes where a compile stands."""
+    calls, function = [], getattr(workflows._details, name)
+    monkeypatch.setattr(workflows._details, name, lambda *given: calls.append(1) or function(*given))
+    return calls

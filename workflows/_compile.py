@@ -5,7 +5,7 @@ from temporalio.common import SearchAttributeUpdate
 
 from dspex_core.budget import Limits
 from dspex_core.errors import EvaluationError
-from dspex_core.events import BreakerChanged, BudgetSet, CandidateEvaluated, Event
+from dspex_core.events import BreakerChanged, BudgetSet, Event
 from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimizer_named
 from dspex_core.programs import DeclaredProgram
 from dspex_core.progress import Progress
@@ -13,6 +13,7 @@ from dspex_core.requests import BREAKER_CHANGED, ProgramOutline
 from dspex_core.seam import EarlyEnd, StoredDataset, may_end_early, scoped_runtime
 
 from ._control import Controlled
+from ._details import CandidateTable, details_of
 from ._finished import Finished
 from ._log import EventLog
 from ._runtime import WorkflowRuntime
@@ -31,6 +32,7 @@ class CompileRun(Controlled):
         self._log = EventLog()
         self._end = EarlyEnd()
         self._progress = Progress(optimizer=optimizer_named(input.optimizer).__name__)
+        self._table = CandidateTable()
         self._runtime = WorkflowRuntime(
             input.lm,
             run=self,
@@ -47,6 +49,7 @@ class CompileRun(Controlled):
             return await self._compile()
         finally:
             self._log.flush()
+            self.show_now()
 
     async def _compile(self) -> CompileOutput:
         given = self._input
@@ -88,7 +91,7 @@ class CompileRun(Controlled):
 
     def details(self) -> str:
         """What a compile has found so far."""
-        return details_of(self._progress)
+        return details_of(self._progress, self._table)
 
     def on_budget_reached(self, reason: str) -> None:
         """End with the best found so far, or wait for a larger one, as asked."""
@@ -109,6 +112,7 @@ class CompileRun(Controlled):
     def _follow(self, event: Event) -> None:
         self._log.append(event)
         before, self._progress = self._progress, self._progress.after(event)
+        self._table.take(event)
         self.show()
         # Each upsert is an event in the history: only what an operator sorts by, and only when it changes.
         if self._input.searchable and _sorted_by(before) != _sorted_by(self._progress):
@@ -125,8 +129,8 @@ class CompileRun(Controlled):
             LM_CALLS.value_set(progress.usage_so_far.lm_calls),
             STATUS.value_set(self.gate.standing),
         ]
-        if progress.best_score is not None:
-            updates.append(BEST_SCORE.value_set(progress.best_score))
+        if self._table.best_score is not None:
+            updates.append(BEST_SCORE.value_set(self._table.best_score))
         cost = progress.usage_so_far.cost_usd
         # Known at first, because nothing was spent, it may become unknown.
         updates.append(COST_USD.value_unset() if cost is None else COST_USD.value_set(cost))
@@ -135,27 +139,6 @@ class CompileRun(Controlled):
 
 def _name_of(structure: DeclaredProgram) -> str:
     return structure.module if structure.signature is None else structure.signature.name
-
-
-def details_of(progress: Progress) -> str:
-    """Where a compile stands, in Markdown for Temporal's Web UI."""
-    lines = [f"**{progress.phase}** {progress.detail}".strip(), ""]
-    if progress.best_score is not None:
-        lines += [f"best score so far: **{progress.best_score:.2f} %**", ""]
-        lines += ["| candidate | how | score | failed rows |", "|---|---|---|---|"]
-        lines += [f"| {c.index} | {c.label} | {_scored(c)} | {c.failed} |" for c in progress.candidates]
-        lines.append("")
-    usage = progress.usage_so_far
-    cost = "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
-    lines.append(f"{usage.lm_calls} LM calls, {usage.cached_calls} from the cache, cost {cost}")
-    return "\n".join(lines)
-
-
-def _scored(candidate: CandidateEvaluated) -> str:
-    if candidate.estimate is not None:
-        return f"about {candidate.estimate:.2f} %, out of the race after {candidate.rows} rows"
-    rows = "" if candidate.rows is None else f" on {candidate.rows} rows"
-    return f"{candidate.score:.2f} %{rows}"
 
 
 def _sorted_by(progress: Progress) -> tuple[str, int]:

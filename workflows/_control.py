@@ -13,7 +13,7 @@ from dspex_core.usage import Usage
 
 from ._ledger import Ledger
 from ._search_attributes import STATUS
-from ._values import AwaitedApproval, ControlStatus, Standing
+from ._values import AwaitedApproval, ControlStatus, NewLimits, Standing
 
 
 class Gate:
@@ -21,15 +21,16 @@ class Gate:
 
     Args:
         tell: Told whenever that changes.
+        seconds: How long it might, in earlier legs of the run.
     """
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, tell: Callable[[Event], None], *, seconds: float = 0.0) -> None:
         self._tell = tell
         self._on_closing: list[Callable[[], None]] = []
         self.paused = False
         self.parked_reason: str | None = None
         self.parked_for_budget = False
-        self._ran = 0.0
+        self._ran = seconds
         self._since: float | None = None
 
     @property
@@ -91,11 +92,13 @@ class Controlled:
     Args:
         searchable: Whether this server knows our search attributes.
         limits: What the run may take.
+        seconds: How long earlier legs of it took.
     """
 
-    def __init__(self, *, searchable: bool, limits: Limits | None = None) -> None:
+    def __init__(self, *, searchable: bool, limits: Limits | None = None, seconds: float = 0.0) -> None:
         self.searchable = searchable
-        self.gate = Gate(self.on_gate)
+        self._is_to_show = False
+        self.gate = Gate(self.on_gate, seconds=seconds)
         self.ledger = Ledger(limits, seconds=lambda: self.gate.seconds)
 
     @workflow.update
@@ -106,32 +109,36 @@ class Controlled:
 
     @pause.validator
     def _may_be_paused(self) -> None:
-        parent = workflow.info().parent
-        if parent is not None:
-            raise ApplicationError(
-                f"{workflow.info().workflow_id} is part of run {parent.workflow_id}: pause that",
-                type="RunConflictError",
-            )
+        _see_that_it_is_whole("pause")
 
     @workflow.update
     def resume(self) -> ControlStatus:
         """Go on."""
-        self.gate.resume()
-        self.on_resume()
+        if self.standing != "running":
+            self.gate.resume()
+            self.on_resume()
         return self.control()
 
+    @resume.validator
+    def _may_be_resumed(self) -> None:
+        _see_that_it_is_whole("resume")
+
     @workflow.update
-    def raise_budget(self, limits: Limits) -> ControlStatus:
+    def raise_budget(self, limits: NewLimits) -> ControlStatus:
         """Take these limits in place of those there are; a run that is parked because one was reached goes on."""
-        self.ledger.limits = (self.ledger.limits or Limits()).but(limits)
-        self.on_budget(self.ledger.limits)
+        before = Limits().but(self.ledger.limits or Limits())
+        raised = before.but(limits)
+        if raised != before:
+            self.ledger.limits = raised
+            self.on_budget(raised)
         if self.gate.parked_for_budget:
             self.gate.resume()
         return self.control()
 
     @raise_budget.validator
-    def _may_be_raised(self, limits: Limits) -> None:
-        if limits == Limits():
+    def _may_be_raised(self, limits: NewLimits) -> None:
+        _see_that_it_is_whole("raise the budget of")
+        if Limits().but(limits) == Limits():
             raise ApplicationError("give a limit: usd, lm_calls, tokens or seconds", type="RunConflictError")
         if limits.less(self.ledger.usage, seconds=self.gate.seconds).spent:
             raise ApplicationError(
@@ -187,8 +194,16 @@ class Controlled:
         return ""
 
     def show(self) -> None:
-        """Show where the run stands, in Temporal's Web UI."""
-        workflow.set_current_details("\n\n".join(filter(None, [held_up(self.gate), self.details()])))
+        """Show where the run stands, in Temporal's Web UI: once a turn of the workflow, however much happens in it."""
+        if not self._is_to_show:
+            self._is_to_show = True
+            asyncio.get_running_loop().call_soon(self.show_now)
+
+    def show_now(self) -> None:
+        """Do it at once, if it is still to be done: a workflow that ends has no more turns."""
+        if self._is_to_show:
+            self._is_to_show = False
+            workflow.set_current_details("\n\n".join(filter(None, [held_up(self.gate), self.details()])))
 
     def on_resume(self) -> None:
         """What else is to go on when somebody says so."""
@@ -199,6 +214,15 @@ class Controlled:
         self.show()
         if self.searchable:
             workflow.upsert_search_attributes([STATUS.value_set(self.standing)])  # pyright: ignore[reportUnknownMemberType]
+
+
+def _see_that_it_is_whole(word: str) -> None:
+    """Let nobody hold up, or let go on, a part of a run without the run, which would wait for it or lose count."""
+    parent = workflow.info().parent
+    if parent is not None:
+        raise ApplicationError(
+            f"{workflow.info().workflow_id} is part of run {parent.workflow_id}: {word} that", type="RunConflictError"
+        )
 
 
 def taken(usage: Usage) -> str:

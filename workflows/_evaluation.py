@@ -46,7 +46,7 @@ class Evaluation(Controlled):
 
     @workflow.init
     def __init__(self, input: EvaluationInput) -> None:  # noqa: A002 - Temporal's word for it
-        super().__init__(searchable=input.searchable, limits=input.allowance)
+        super().__init__(searchable=input.searchable, limits=input.allowance, seconds=input.seconds)
         self._input = input
         # Written down once: for each of many chunks, large demos would hold the workflow's thread too long.
         self._program = RawValue(workflow.payload_converter().to_payload(input.program))
@@ -54,6 +54,7 @@ class Evaluation(Controlled):
         self._gathered = Gathered(self._indices)
         if input.done is not None:
             self._gathered.add(self._indices[: len(input.done.scores)], input.done)
+            self.ledger.settle(None, input.done.usage, rows=len(input.done.scores))
         parent = workflow.info().parent
         self._is_part = parent is not None
         self._run_id = parent.workflow_id if parent is not None and input.compiling else None
@@ -78,7 +79,8 @@ class Evaluation(Controlled):
         output = self._gathered.output().model_copy(update={"held": self._held})
         if output.indices is not None and (self.gate.is_open or not self._is_part):
             await self.gate.opened()
-            workflow.continue_as_new(input.model_copy(update={"done": output}))
+            legs = {"done": output, "allowance": self.ledger.limits, "seconds": self.gate.seconds}
+            workflow.continue_as_new(input.model_copy(update=legs))
         return output
 
     @workflow.signal

@@ -28,8 +28,8 @@ class Journal:
 
     @staticmethod
     def key(what: str, call: BaseModel) -> str:
-        """The digest of a call."""
-        asked = call.model_dump_json(exclude=_NO_PART_OF_A_QUESTION)
+        """The digest of a call; fields that a later version adds change none, as long as they have their defaults."""
+        asked = call.model_dump_json(exclude=_NO_PART_OF_A_QUESTION, exclude_defaults=True)
         return hashlib.sha256(f"{what}\n{asked}".encode()).hexdigest()
 
     def knows(self, key: str) -> bool:

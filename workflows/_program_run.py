@@ -31,7 +31,7 @@ class ProgramRun(Controlled):
 
     @workflow.init
     def __init__(self, input: ProgramRunInput) -> None:  # noqa: A002 - Temporal's word for it
-        super().__init__(searchable=input.searchable)
+        super().__init__(searchable=input.searchable, limits=input.limits, seconds=input.seconds)
         self._log = EventLog(input.events)
         self._approvals = Approvals(self.on_gate, input.decided)
         self._parts = Parts(self, self._on_part)
@@ -61,6 +61,7 @@ class ProgramRun(Controlled):
             raise
         finally:
             self._log.flush()
+            self.show_now()
 
     @workflow.update
     def approve(self, verdict: Verdict) -> ControlStatus:
@@ -154,6 +155,8 @@ class ProgramRun(Controlled):
                 "decided": self._approvals.decided,
                 "events": self._log.written,
                 "restarts": restarts,
+                "limits": self.ledger.limits,
+                "seconds": self.gate.seconds,
             }
         )
 

@@ -37,7 +37,13 @@ class AwaitedApproval(_Value):
     args: dict[str, Any]
 
 
-class Verdict(_Value):
+class _Word(_Value):
+    """What a person writes, maybe by hand: a field that is not known is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Verdict(_Word):
     """What the updates `approve` and `reject` take.
 
     Attributes:
@@ -47,6 +53,10 @@ class Verdict(_Value):
 
     call_id: str
     reason: str = ""
+
+
+class NewLimits(Limits, _Word):
+    """What the update `raise_budget` takes: limits in place of those of the same kind."""
 
 
 class ControlStatus(_Value):
@@ -155,6 +165,7 @@ class EvaluationInput(_Value):
         searchable: Whether the evaluation is a run of its own, on a server that knows our search attributes.
         allowance: What its calls may take.
         kept: Where results are kept for a run that goes on from this one.
+        seconds: How long earlier legs took.
     """
 
     program: ProgramOutline
@@ -169,6 +180,7 @@ class EvaluationInput(_Value):
     searchable: bool = False
     allowance: Limits | None = None
     kept: Kept | None = None
+    seconds: float = 0.0
 
 
 class EvaluationOutput(_Value):
@@ -232,6 +244,8 @@ class ProgramRunInput(_Value):
         decided: What persons decided in earlier legs, by call.
         events: How many events earlier legs entered into its log.
         restarts: How often the run was begun anew, as a part, before this leg.
+        limits: What it may take in all, if an earlier leg was told so.
+        seconds: How long earlier legs took.
     """
 
     program: ProgramOutline
@@ -246,3 +260,5 @@ class ProgramRunInput(_Value):
     decided: dict[str, Decision] = {}
     events: int = 0
     restarts: int = 0
+    limits: Limits | None = None
+    seconds: float = 0.0

@@ -12,6 +12,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistoryEventAsyncI
 from temporalio.service import RPCError
 
 from dspex._rooms import workflows
+from dspex.client._legs import first_leg_of
 from dspex.client._patience import patiently, rpc_error
 from dspex_core.errors import RunError
 from dspex_core.events import Event
@@ -83,8 +84,7 @@ class RunLog:
             description = await patiently(handle.describe)
         except RPCError as error:
             raise rpc_error(error, self._run_id) from None
-        found = description.raw_description.workflow_execution_info
-        return found.first_run_id or found.execution.run_id
+        return first_leg_of(description)
 
     async def _entries(self, reading: WorkflowHistoryEventAsyncIterator) -> AsyncGenerator[HistoryEvent]:
         while True:

@@ -1,12 +1,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from temporalio.client import (
-    WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
@@ -17,6 +15,7 @@ from temporalio.service import RPCError
 from dspex._rooms import workflows
 from dspex.client._answers import Answers
 from dspex.client._connection import Connection
+from dspex.client._legs import seconds_of
 from dspex.client._log import RunLog, moment_of
 from dspex.client._looks import Looks, beside
 from dspex.client._patience import patiently, rpc_error
@@ -188,14 +187,14 @@ class Run(Answers):
         status = "completed" if ended else searchable_status(description)
         if status == "running" and description.history_length <= UNTOUCHED_EVENTS:
             status = "queued"
+        temporal = self._connection.temporal
         known = RunStatus(
             id=self.id,
             status=status,
             optimizer=optimizer_name(description.workflow_type),
-            seconds=_seconds(description),
+            seconds=await seconds_of(temporal, description),
             web_ui=self.web_ui,
         )
-        temporal = self._connection.temporal
         note = await trouble_of(temporal, description)
         found = await self._with_progress(known.model_copy(update={"note": note}))
         if (
@@ -350,11 +349,6 @@ class Run(Answers):
 def optimizer_name(workflow_type: str) -> str:
     """The registered name of the optimizer that a workflow type is of."""
     return next((name for name, found in OPTIMIZERS.items() if found.__name__ == workflow_type), workflow_type)
-
-
-def _seconds(description: WorkflowExecutionDescription) -> float:
-    end = description.close_time or datetime.now(UTC)
-    return round((end - description.start_time).total_seconds(), 3)
 
 
 def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:

@@ -6,7 +6,7 @@ import json
 import uuid
 
 import pytest
-from real_parts import until_parked
+from real_parts import temporals_command, until_parked
 
 from dspex import Client
 from dspex_core import LM, ReAct
@@ -83,3 +83,35 @@ async def test_a_call_waits_without_any_worker_and_is_made_once_when_a_person_ap
     ]
     # The answer is there for whoever asks later.
     assert await asker.get_run(run.id).prediction() == prediction
+
+
+async def test_a_worker_killed_while_a_person_is_waited_for_and_one_killed_in_a_call_repeat_no_finished_call(
+    desk, elsewhere, asker, tmp_path
+):
+    folder = {"folder": str(tmp_path)}
+    script = [
+        desk.FINAL,
+        desk.step("observation_2", "finish", {}),
+        desk.step("observation_1", "die_once", folder),
+        desk.step("observation_0", "pay", {**folder, "amount": 40}),
+        desk.step("", "deposit", {**folder, "amount": 5}),
+    ]
+    agent = ReAct(FIELDS, [desk.deposit, desk.pay, desk.die_once])
+    with FakeProviderProcess(script=script) as provider, elsewhere.worker(trust=("desk_app",)) as worker:
+        lm = LM("openai/fake", api_base=provider.base_url, cache=False)
+        run = await asker.start_program(agent, inputs={"question": desk.QUESTION}, lm=lm)
+        [call] = (await until_parked(run)).approvals
+        worker.kill()
+        decide = ("update", "execute", "--workflow-id", run.id, "--input", json.dumps({"call_id": call.call_id}))
+        for word, said in (("approve", None), ("approve", None), ("reject", "pay-1 was approved already")):
+            code, answer = await temporals_command(elsewhere, *decide, "--name", word)
+            assert (code == 0) == (said is None), answer
+            assert said is None or said in answer
+        # The last call kills its worker the first time; each worker is started anew by the process that watches it.
+        prediction = await run.prediction()
+        asked = provider.stats().requests
+    assert (tmp_path / "paid").read_text() == "5\n40\n"
+    keys = (tmp_path / "keys").read_text().split()
+    assert len(keys) == 2
+    assert keys[0] == keys[1] == prediction.trajectory["observation_2"]
+    assert asked == prediction.usage.lm_calls == 5

@@ -1,15 +1,13 @@
 """Words to a run under way: it pauses, goes on, ends early with the best so far, and nothing is paid for twice."""
 
 import asyncio
-import json
 import signal
 from contextlib import contextmanager
 
 import pytest
-from real_parts import USERS_HOME, own_platform
+from real_parts import own_platform, temporals_command
 
 from dspex import Client
-from dspex.devserver import find_temporal_binary
 from dspex_core import LM
 from dspex_core.errors import RunConflictError, RunError, RunFailedError
 from dspex_core.optimizers import BootstrapFewShot
@@ -154,31 +152,56 @@ async def test_a_word_that_no_worker_takes_is_an_error_that_says_what_to_do(
                 await run.pause()
 
 
-async def test_temporals_own_command_pauses_resumes_and_cancels(platform, client, slow_model):
+async def test_temporals_own_command_controls_a_run_and_what_is_refused_leaves_no_trace(platform, client, slow_model):
     run = await compiled(client, slow_model, "from-outside")
     await until_requests(slow_model, 1)
-    for word, standing in (("pause", "paused"), ("pause", "paused"), ("resume", "running"), ("cancel", "running")):
-        done = await temporal(platform, "workflow", "update", "execute", "--workflow-id", run.id, "--name", word)
+    await run.pause()
+    update = ("update", "execute", "--workflow-id", run.id, "--name")
+    for name, wrong, said in (
+        ("raise_budget", '{"lm_calls": 0}', "no more than the run took already"),
+        ("raise_budget", "{}", "give a limit: usd, lm_calls, tokens or seconds"),
+        ("raise_budget", '{"lm_calls": 500, "dollars": 3}', "dollars"),
+        ("raise_budget", '{"usd": "much"}', "usd"),
+        ("approve", '{"call_id": "refund-1"}', "known updates"),
+    ):
+        code, complaint = await temporals_command(platform, *update, name, "--input", wrong)
+        assert code != 0, name
+        assert said in complaint
+    for word, standing, *given in (
+        ("pause", "paused"),
+        ("raise_budget", "paused", "--input", '{"lm_calls": 500}'),
+        ("raise_budget", "paused", "--input", '{"lm_calls": 500}'),
+        ("resume", "running"),
+        ("resume", "running"),
+        ("cancel", "running"),
+    ):
+        code, done = await temporals_command(platform, *update, word, *given)
+        assert code == 0, done
         assert done["result"]["status"] == standing
+        assert (done["result"]["budget"] or {}).get("lm_calls") == (None if word == "pause" else 500)
     assert (await run.result()).ended_early == "cancelled"
+    told = [event.type for event in [event async for event in run.events()] if event.offset is not None]
+    assert [told.count(kind) for kind in ("run_paused", "budget_set", "run_resumed")] == [1, 1, 1]
+    history = await client._connection.temporal.get_workflow_handle(run.id).fetch_history()
+    names = [
+        event.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
+        for event in history.events
+        if event.HasField("workflow_execution_update_accepted_event_attributes")
+    ]
+    assert names == ["pause", "pause", "raise_budget", "raise_budget", "resume", "resume", "cancel"]
 
 
-async def temporal(platform, *arguments):
-    """What Temporal's own command answers."""
-    binary = await find_temporal_binary(print, home=USERS_HOME)
-    process = await asyncio.create_subprocess_exec(
-        *(binary, *arguments, "--address", platform.server.address, "--output", "json"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err
-    return json.loads(out)
-
-
-async def test_a_part_of_a_compile_is_paused_with_the_compile_alone(platform, client, slow_model):
+async def test_a_part_of_a_compile_is_held_up_with_the_compile_alone(platform, client, slow_model):
     run = await compiled(client, slow_model, "whole")
     await until_requests(slow_model, 1)
-    with pytest.raises(RunConflictError, match="part of run whole: pause that"):
-        await client.get_run("whole/evaluation-1").pause()
+    part = client.get_run("whole/evaluation-1")
+    for word, say in (
+        ("pause", part.pause()),
+        ("resume", part.resume()),
+        ("raise the budget of", part.raise_budget(lm_calls=900)),
+    ):
+        with pytest.raises(RunConflictError, match=f"part of run whole: {word} that"):
+            await say
+    await run.pause()
+    await until_idle(client, run.id)  # its rows need the model, which ends with this test
     await run.cancel(hard=True)

@@ -11,6 +11,7 @@ from temporalio.client import WorkflowUpdateFailedError
 import workflows
 from dspex import Client
 from dspex_core import LM, CodeAct, Predict, ReAct, Supervised, using
+from dspex_core.budget import Limits
 from dspex_core.errors import ProgramError, RunFailedError
 from dspex_core.optimizers import BootstrapFewShot
 from dspex_core.record import Example
@@ -149,23 +150,6 @@ async def test_a_full_context_is_dealt_with_in_a_workflow_too(desk, desk_client,
     assert prediction.trajectory["tool_name_3"] == "finish"
 
 
-async def test_a_call_that_its_workers_death_cut_off_is_made_again_with_the_same_key(
-    desk, desk_client, follow, tmp_path
-):
-    script = [
-        desk.FINAL,
-        desk.step("observation_0", "finish", {}),
-        desk.step("", "die_once", {"folder": str(tmp_path)}),
-    ]
-    # The worker process is started anew by the one that watches it.
-    prediction = await desk_client.run_program(
-        ReAct(FIELDS, [desk.die_once]), inputs={"question": desk.QUESTION}, lm=follow(script)
-    )
-    keys = (tmp_path / "keys").read_text().split()
-    assert len(keys) == 2
-    assert keys[0] == keys[1] == prediction.trajectory["observation_0"]
-
-
 async def test_a_call_that_is_rejected_is_not_made_and_the_agent_reads_why(desk, desk_client, follow, tmp_path):
     arguments = {"folder": str(tmp_path), "amount": 40}
     lm = follow([desk.FINAL, desk.step("observation_0", "finish", {}), desk.step("", "pay", arguments)])
@@ -237,12 +221,20 @@ async def test_a_run_of_many_steps_continues_as_new_and_repeats_no_call(desk, de
     first = await temporal.start_workflow(workflows.PROGRAM_RUN, request, id=run_id, task_queue=queue)
     run = desk_client.get_run(run_id)
     [call] = (await until_parked(run)).approvals
+    await run.raise_budget(lm_calls=100)
     await run.approve(call.call_id)
     prediction = await run.prediction()
     assert prediction.trajectory["observation_2"] == "117.0"
     assert prediction.trajectory["observation_3"] == "paid 5"
     assert (tmp_path / "paid").read_text() == "5\n"
     assert prediction.usage.lm_calls == 7
+
+    began = (await temporal.get_workflow_handle(run_id, run_id=first.result_run_id).describe()).start_time
+    last = temporal.get_workflow_handle(run_id)
+    ended = (await last.describe()).close_time
+    assert (await run.status()).seconds == pytest.approx((ended - began).total_seconds(), abs=0.001)
+    control = await last.query("control", result_type=workflows.ControlStatus)
+    assert (control.budget, control.spent.lm_calls) == (Limits(lm_calls=100), 7)
 
     legs, leg = [], first.result_run_id
     while leg:

@@ -188,8 +188,10 @@ class Activities:
         async with _heartbeats():
             return await self._reported(lambda: self._finished.rows(request.kept))
 
-    async def _reported(self, work: Callable[[], Awaitable[T]], allowance: Limits | None = None) -> T:
-        return await reported(work, allowance=allowance, outage_seconds=self._outage_seconds)
+    async def _reported(
+        self, work: Callable[[], Awaitable[T]], allowance: Limits | None = None, *, code: str | None = None
+    ) -> T:
+        return await reported(work, allowance=allowance, outage_seconds=self._outage_seconds, code=code)
 
     async def _once(
         self, kept: Kept | None, answer: type[M], work: Callable[[], Awaitable[M]], allowance: Limits | None = None
@@ -318,8 +320,10 @@ class Activities:
             outputs = to_jsonable_python(prediction.to_dict(), fallback=str)
             return ProgramAnswer(outputs=outputs, usage=prediction.usage)
 
+        structure = request.program.structure
+        code = structure.code.path.partition(":")[0] if structure.kind == "imported" else None
         async with _heartbeats():
-            return await self._reported(work, request.allowance)
+            return await self._reported(work, request.allowance, code=code)
 
     @activity.defn(name=START_FINE_TUNING)
     async def start_fine_tuning(self, request: StartFineTuning) -> FineTuningJob:

@@ -20,6 +20,7 @@ from dspex_core.errors import (
     MetricError,
     RetrievalError,
     TrustError,
+    may_pass,
 )
 from dspex_core.evaluate import describe
 from dspex_core.redaction import redacted
@@ -43,7 +44,11 @@ LONGEST_WAIT_SECONDS = 20.0
 
 
 async def reported(
-    work: Callable[[], Awaitable[T]], *, allowance: Limits | None = None, outage_seconds: float = OUTAGE_SECONDS
+    work: Callable[[], Awaitable[T]],
+    *,
+    allowance: Limits | None = None,
+    outage_seconds: float = OUTAGE_SECONDS,
+    code: str | None = None,
 ) -> T:
     """Do the work, and turn what it raises into a failure that says whether another try makes sense.
 
@@ -54,6 +59,7 @@ async def reported(
         work: The work.
         allowance: What its calls may take.
         outage_seconds: How long it may be tried again.
+        code: Module of a user's own program, if that is what works; its defects come again each time.
 
     Raises:
         ApplicationError: Of the error's own type name and text, free of keys.
@@ -68,12 +74,13 @@ async def reported(
             waited = (info.started_time - info.scheduled_time).total_seconds()
             is_long = waited >= outage_seconds and info.attempt >= TRIES_OF_AN_OUTAGE
             raise _failure(error, tries=info.attempt, spent=meter.usage, is_long=is_long) from None
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
+            is_defect = code is not None and not may_pass(error, code=code)
             # `from None`: a cause may quote a request, and a history keeps it.
             raise ApplicationError(
                 describe(error),
                 type=type(error).__name__,
-                non_retryable=info.attempt >= TRIES_OF_UNKNOWN_ERRORS,
+                non_retryable=is_defect or info.attempt >= TRIES_OF_UNKNOWN_ERRORS,
                 next_retry_delay=_wait(info.attempt),
             ) from None
 
@@ -107,6 +114,5 @@ def is_curable(error: DSPExError, *, tries: int) -> bool:
     if isinstance(error, UNFIT_WORKER):
         return tries < TRIES_OF_UNFIT_WORKERS
     if isinstance(error, MetricError):
-        # A metric that returned no score will do so again; one that raised may have met a failing service.
-        return error.__cause__ is not None and tries < TRIES_OF_UNKNOWN_ERRORS
+        return error.retryable and tries < TRIES_OF_UNKNOWN_ERRORS
     return isinstance(error, ArtifactError) or (isinstance(error, (LMError, RetrievalError)) and error.retryable)

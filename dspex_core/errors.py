@@ -261,7 +261,30 @@ class AdapterParseError(DSPExError):
 
 
 class MetricError(DSPExError):
-    """A metric or a reward function raised, or returned something that is not a score."""
+    """A metric or a reward function raised, or returned something that is not a score.
+
+    Args:
+        message: Which one, on which row, and what it raised or returned.
+        retryable: Whether another try may help, because it raised what a failing service causes.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+def may_pass(error: BaseException, *, code: Any) -> bool:
+    """Whether what a user's code raised may be gone with the next try: an OSError, or a library's own error.
+
+    Python's other exceptions, and the code's own, come again each time.
+
+    Args:
+        error: What it raised.
+        code: The function or class, or the name of its module.
+    """
+    module: str = code if isinstance(code, str) else getattr(code, "__module__", None) or ""
+    kind = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or kind not in ("builtins", module.partition(".")[0])
 
 
 class EvaluationError(DSPExError):

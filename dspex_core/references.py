@@ -86,7 +86,7 @@ def import_code(reference: CodeReference, *, trust: Collection[str] | None, what
     except (ImportError, AttributeError) as error:
         hint = "; run: pip install 'dspex[dspy]'" if getattr(error, "name", None) == "dspy" else ""
         raise CodeMissingError(f"{what} {reference.path!r} cannot be imported: {error}{hint}") from None
-    except Exception as error:  # noqa: BLE001 - a user's module may fail in any way while it is imported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may fail in any way while it is imported
         raise ProgramError(
             f"{what} {reference.path!r}: its module failed to import: {type(error).__name__}: {error}"
         ) from None

@@ -30,7 +30,7 @@ class CompileRun(Controlled):
         super().__init__(searchable=input.searchable, limits=input.budget)
         self._input = input
         self._log = EventLog()
-        self._end = EarlyEnd()
+        self._end = EarlyEnd(paid=lambda: self.ledger.usage)
         self._progress = Progress(optimizer=optimizer_named(input.optimizer).__name__)
         self._table = CandidateTable()
         self._runtime = WorkflowRuntime(

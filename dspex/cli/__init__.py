@@ -3,7 +3,7 @@
 import sys
 
 from dspex.cli._app import app
-from dspex.cli._shell import DONE, fail, innermost, leave
+from dspex.cli._shell import DONE, FAILED, fail, innermost, leave, say
 from dspex_core.errors import DSPExError
 
 
@@ -18,7 +18,9 @@ def main() -> None:
             raise
         fail(error)
     except SystemExit as end:
-        leave(end.code if isinstance(end.code, int) else DONE)
+        if isinstance(end.code, str):
+            say(f"error: {end.code}")
+        leave(end.code if isinstance(end.code, int) else DONE if end.code is None else FAILED)
 
 
 __all__ = ["main"]

@@ -11,7 +11,7 @@ from dspex.cli._inputs import Task, addresses_in, require_writable
 from dspex.cli._progress import ProgressView
 from dspex.cli._shell import say, tell, tell_json
 from dspex.cli._words import usage_line
-from dspex.client import Client, Run, RunStatus
+from dspex.client import Client, Run, RunStatus, early_end_in_words, require_prices
 from dspex.devserver import configured_server, dev_server, running_dev_server
 from dspex.tracking import log_to_mlflow
 from dspex.worker import WorkerProcess
@@ -55,6 +55,7 @@ async def compile_program(job: CompileJob) -> None:
         job.optimizer.check(job.task.program, job.task.trainset, job.task.valset)
     else:
         job.optimizer.check_folds(job.task.program, job.task.trainset, folds=job.folds)
+    require_prices(job.budget, program=job.task.program, optimizer=job.optimizer, lm=job.lm, teacher_lm=job.teacher_lm)
     if job.output is not None:
         require_writable(job.output)
     if job.in_process:
@@ -137,7 +138,10 @@ async def follow(
     result = await run.output()
     if status.note is not None:
         say(f"run {run.id} {status.note}")
-    if output is not None and result.score is not None:
+    if result.score is None and output is not None:
+        say(f"{output} is not written: nothing was scored")
+        output = None
+    if output is not None:
         write_program(output, ProgramFile(structure=result.program.structure, state=result.program.state))
     document = run_document(status, program=output) | _folds_of(result.folds)
     _tell_result(document, result.usage, as_json=as_json)
@@ -218,10 +222,13 @@ async def _in_process(job: CompileJob) -> None:
         )
         stream.close()
         await watching
-    if result.ended_early is not None:
-        say(f"ended early: {result.ended_early}")
-    if job.output is not None:
-        result.program.save(job.output)
+    if note := early_end_in_words(result.ended_early, scored=result.score is not None):
+        say(note)
+    saved_to = job.output if result.score is not None else None
+    if saved_to is not None:
+        result.program.save(saved_to)
+    elif job.output is not None:
+        say(f"{job.output} is not written: nothing was scored")
     document = {
         "id": run_id,
         "status": "completed",
@@ -233,7 +240,8 @@ async def _in_process(job: CompileJob) -> None:
         **_usage_fields(result.usage),
         "seconds": round(time.monotonic() - began, 3),
         "web_ui": None,
-        "program": job.output,
+        "program": saved_to,
+        "note": note,
     } | _folds_of(result.folds)
     _tell_result(document, result.usage, as_json=job.as_json)
 

@@ -1,5 +1,6 @@
 from dspex.cli._inputs import Task
 from dspex.cli._shell import say, tell, tell_json
+from dspex.client import require_prices
 from dspex_core.budget import Budget
 from dspex_core.lm import LM
 from dspex_core.optimizers import Optimizer, Range
@@ -15,7 +16,12 @@ async def tell_plan(
     budget: Budget | None,
     as_json: bool,
 ) -> None:
-    """Tell what a compile will take; nothing is started, and nothing is asked of anybody."""
+    """Tell what a compile will take; nothing is started, and nothing is asked of anybody.
+
+    Raises:
+        ConfigurationError: If the compile would be refused, for instance for a budget that cannot be kept.
+    """
+    require_prices(budget, program=task.program, optimizer=optimizer, lm=lm, teacher_lm=teacher_lm)
     plan = await optimizer.plan(
         task.program,
         trainset=task.trainset,

@@ -14,7 +14,14 @@ from pydantic import BaseModel, ValidationError
 from dspex.tasks import examples_of, field_name, signature_of_columns
 from dspex_core.budget import Budget
 from dspex_core.datasets import hold_out, read_rows, require_columns
-from dspex_core.errors import ConfigurationError, DatasetError, InputError, ProgramError, SignatureError
+from dspex_core.errors import (
+    ConfigurationError,
+    DatasetError,
+    InputError,
+    ProgramError,
+    SignatureError,
+    UnknownNameError,
+)
 from dspex_core.lm import LM, preset_of
 from dspex_core.modules import Module, build_program, module_named
 from dspex_core.programs import ImportedProgram
@@ -25,6 +32,7 @@ from dspex_core.signature import InputField, Signature, signature_of, type_adapt
 
 _REACH_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
+_ON_LIMIT = ("park", "finish")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
 
@@ -201,8 +209,11 @@ def budget_of(usd: float | None, calls: int | None, on_limit: str) -> Budget | N
     """The budget that the options give; None if they give none.
 
     Raises:
-        ConfigurationError: If one does not fit.
+        UnknownNameError: If there is no such way to end.
+        ConfigurationError: If a limit does not fit.
     """
+    if on_limit not in _ON_LIMIT:
+        raise UnknownNameError("--on-limit", on_limit, _ON_LIMIT)
     return None if usd is None and calls is None else Budget(usd=usd, lm_calls=calls, on_limit=on_limit)
 
 

@@ -2,7 +2,18 @@
 
 from dspex.client._client import Client
 from dspex.client._evaluations import Evaluations, ScoredRows
+from dspex.client._prices import require_prices
 from dspex.client._run import Run
-from dspex.client._status import RunStatus, RunSummary, Status
+from dspex.client._status import RunStatus, RunSummary, Status, early_end_in_words
 
-__all__ = ["Client", "Evaluations", "Run", "RunStatus", "RunSummary", "ScoredRows", "Status"]
+__all__ = [
+    "Client",
+    "Evaluations",
+    "Run",
+    "RunStatus",
+    "RunSummary",
+    "ScoredRows",
+    "Status",
+    "early_end_in_words",
+    "require_prices",
+]

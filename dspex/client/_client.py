@@ -27,8 +27,8 @@ from dspex_core.errors import RunConflictError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
 from dspex_core.modules import Module, as_program, as_rows
-from dspex_core.optimizers import Optimizer
-from dspex_core.record import Example, Prediction
+from dspex_core.optimizers import Optimizer, require_rows
+from dspex_core.record import Example, Prediction, require_inputs
 from dspex_core.requests import ProgramOutline
 from dspex_core.seam import Evaluation, MetricLike
 
@@ -263,11 +263,14 @@ class Client:
             InputError: If something given cannot be used.
             RunFailedError: If it failed, or is parked; a run that is parked is kept, and can be resumed.
         """
+        rows = as_rows(dataset)
+        require_rows(rows, what="data set")
+        require_inputs(rows, what="data set")
         request = workflows.EvaluationInput(
             program=ProgramOutline.of(program_of(program)),
             metric=metric_reference(metric),
             lm=config_of(lm),
-            dataset=await store_dataset(self._plugin.store, as_rows(dataset)),
+            dataset=await store_dataset(self._plugin.store, rows),
             searchable=await self._register(),
         )
         run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"

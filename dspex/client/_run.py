@@ -19,7 +19,7 @@ from dspex.client._legs import seconds_of
 from dspex.client._log import RunLog, moment_of
 from dspex.client._looks import Looks, beside
 from dspex.client._patience import patiently, rpc_error
-from dspex.client._status import UNDER_WAY, RunStatus, searchable_status
+from dspex.client._status import UNDER_WAY, RunStatus, early_end_in_words, searchable_status
 from dspex.client._trouble import failure_of, trouble_below, trouble_of
 from dspex.client._words import end_at_once, say_to
 from dspex.devserver import web_ui_link
@@ -294,7 +294,8 @@ class Run(Answers):
             # Its result tells all, and takes no worker to read.
             output = await self.output()
             found = {"status": "cancelled"} if output.cancelled else {}
-            return found, _finished(known.optimizer, output), _ended_early(output)
+            note = early_end_in_words(output.ended_early, scored=output.score is not None)
+            return found, _finished(known.optimizer, output), note
         answer = await self._query(self._handle, workflows.CompileStatus)
         if known.status not in UNDER_WAY:
             return {}, answer.progress, None
@@ -363,10 +364,3 @@ def _held(control: "workflows.ControlStatus") -> dict[str, Any]:
         "budget": control.budget,
         "approvals": control.approvals,
     }
-
-
-def _ended_early(output: "workflows.CompileOutput") -> str | None:
-    """Why a run ended before its search was done."""
-    if output.ended_early is None:
-        return None
-    return f"ended early: {output.ended_early}" + ("" if output.score is not None else ", before anything was scored")

@@ -88,3 +88,15 @@ def searchable_status(execution: WorkflowExecution) -> Status:
     if status == "running" and told in UNDER_WAY:
         return told
     return "cancelled" if (status, told) == ("completed", "cancelled") else status
+
+
+def early_end_in_words(reason: str | None, *, scored: bool) -> str | None:
+    """Why a compile ended before its search was done; None if it did not.
+
+    Args:
+        reason: As `CompileResult.ended_early` has it.
+        scored: Whether any candidate was scored by then.
+    """
+    if reason is None:
+        return None
+    return f"ended early: {reason}" + ("" if scored else ", before anything was scored")

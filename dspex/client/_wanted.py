@@ -1,6 +1,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from temporalio.common import Priority
 
@@ -13,7 +14,7 @@ from dspex_core.errors import ConfigurationError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
 from dspex_core.modules import Module, as_program, build_program
-from dspex_core.optimizers import Optimizer
+from dspex_core.optimizers import Ensemble, KNNFewShot, Optimizer, require_program, require_rows
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
 from dspex_core.references import reference_to
@@ -65,6 +66,7 @@ class WantedCompile:
     options: CompileOptions
 
     def __post_init__(self) -> None:
+        self._require_kinds()
         folds = self.options.folds
         if folds is not None and self.valset is None:
             self.optimizer.check_folds(self.program, self.trainset, folds=folds, teacher=self.teacher)
@@ -72,8 +74,25 @@ class WantedCompile:
             self.optimizer.check(self.program, self.trainset, self.valset, self.teacher)
         else:
             raise ConfigurationError("a durable compile scores on a valset or in folds: give one of the two")
-        if self.options.budget is not None:
-            require_prices(self.options.budget, self.lm, self.teacher_lm, self.optimizer)
+        require_prices(
+            self.options.budget,
+            program=self.program,
+            optimizer=self.optimizer,
+            lm=self.lm,
+            teacher_lm=self.teacher_lm,
+        )
+
+    def _require_kinds(self) -> None:
+        """Refuse what is none of what is asked for, before anything else looks at it."""
+        require_optimizer(self.optimizer)
+        if self.teacher is not None:
+            require_program(self.teacher, what="teacher")
+        require_lm(self.lm)
+        if self.teacher_lm is not None:
+            require_lm(self.teacher_lm, what="teacher_lm")
+        require_rows(self.trainset, what="training set")
+        if self.valset is not None:
+            require_rows(self.valset, what="validation set")
 
     async def warn(self) -> None:
         """Warn the caller's caller of a budget that buys no search."""
@@ -126,18 +145,54 @@ class WantedCompile:
 
 
 def program_of(given: Module | str) -> Module:
-    """The program given, which may be a `dspy.Module`, or be named by its import path."""
+    """The program given, which may be a `dspy.Module`, or be named by its import path.
+
+    Raises:
+        InputError: If it is none.
+    """
     if isinstance(given, str):
         return build_program(ImportedProgram(code=reference_to(given, what="program")), trust=None)
-    return as_program(given)
+    program = as_program(given)
+    require_program(program)
+    return program
+
+
+def require_optimizer(given: Any) -> None:
+    """Refuse what is no optimizer.
+
+    Raises:
+        ConfigurationError: Saying what to write.
+    """
+    if isinstance(given, Optimizer):
+        return
+    if isinstance(given, type):
+        raise ConfigurationError(f"the optimizer is the class {given.__name__}: make one, {given.__name__}(metric=…)")
+    if isinstance(given, KNNFewShot | Ensemble):
+        raise ConfigurationError(
+            f"{type(given).__name__} searches nothing, so there is nothing to run durably: await its compile(…) here, "
+            "and run the program that it makes with client.run_program or client.evaluate"
+        )
+    raise ConfigurationError(f"the optimizer is to be one, such as BootstrapFewShot(metric=…), not {given!r:.80}")
+
+
+def require_lm(given: Any, *, what: str = "lm") -> None:
+    """Refuse what is no LM.
+
+    Raises:
+        ConfigurationError: Saying what to write.
+    """
+    if not isinstance(given, LM):
+        example = f"LM({given!r:.80})" if isinstance(given, str) else "LM('openai/gpt-4o-mini')"
+        raise ConfigurationError(f"{what} is to be an LM, such as {example}, not {given!r:.80}")
 
 
 def config_of(lm: LM) -> LMConfig:
     """An LM as workers make it again: without its key.
 
     Raises:
-        ConfigurationError: If it was given one in code.
+        ConfigurationError: If it was given one in code, or is no LM.
     """
+    require_lm(lm)
     if lm.has_own_key:
         raise ConfigurationError(
             f"{lm!r} was given its key in code, and a key never leaves its process: "

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from dspex_core.errors import ConfigurationError, LMError, LMRequestError, MetricError, RetrievalError
+from dspex_core.errors import ConfigurationError, LMError, LMRequestError, MetricError, RetrievalError, may_pass
 from dspex_core.metrics import is_built_in, judges_parts, score_of
 from dspex_core.record import Example, Prediction
 from dspex_core.redaction import redacted
@@ -150,7 +150,7 @@ async def evaluate_row(
     with metered() as meter:
         try:
             prediction = await program(**example.inputs())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_outage(error) and not _may_be_recorded(error, on_outage):
                 raise
             score = None if is_outage(error) else 0.0
@@ -212,10 +212,11 @@ async def apply_metric(
     except (ConfigurationError, LMError, RetrievalError):
         raise
     except MetricError as error:
-        raise MetricError(f"row {row}: {error}") from None
-    except Exception as error:
+        raise MetricError(f"row {row}: {error}", retryable=error.retryable) from None
+    except (Exception, SystemExit) as error:
         name = getattr(metric, "__name__", str(metric))
-        raise MetricError(f"metric {name} failed on row {row}: {describe(error)}") from error
+        said, retryable = f"metric {name} failed on row {row}: {describe(error)}", may_pass(error, code=metric)
+        raise MetricError(said, retryable=retryable) from error
 
 
 def in_order_of(rows: Sequence[int], results: Iterable[RowResult]) -> list[RowResult]:
@@ -253,5 +254,5 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:1000]}"
 
 
-def _may_be_recorded(error: Exception, on_outage: OnOutage) -> bool:
+def _may_be_recorded(error: BaseException, on_outage: OnOutage) -> bool:
     return on_outage == "record" and isinstance(error, (LMError, RetrievalError)) and error.retryable

@@ -2,7 +2,7 @@ import math
 from collections.abc import Collection
 from typing import Any, cast
 
-from dspex_core.errors import MetricError, UnknownNameError
+from dspex_core.errors import ConfigurationError, MetricError, UnknownNameError
 from dspex_core.metrics._text import contains, exact_match, f1
 from dspex_core.record import Prediction
 from dspex_core.references import CodeReference, import_code, reference_to
@@ -22,7 +22,7 @@ def resolve_metric(metric: MetricLike | CodeReference, *, trust: Collection[str]
     Raises:
         UnknownNameError: If no built-in metric has that name.
         ProgramError, TrustError: If the reference cannot or may not be imported.
-        MetricError: If it names something that cannot be called.
+        ConfigurationError: If it is something that cannot be called.
     """
     if isinstance(metric, str):
         if metric in METRICS:
@@ -33,11 +33,8 @@ def resolve_metric(metric: MetricLike | CodeReference, *, trust: Collection[str]
     if isinstance(metric, CodeReference):
         if metric.path in METRICS:
             return METRICS[metric.path]
-        found = import_code(metric, trust=trust, what="metric")
-        if not callable(found):
-            raise MetricError(f"metric {metric.path} is a {type(found).__name__}, not a function")
-        return cast("Metric", found)
-    return metric
+        return _function(import_code(metric, trust=trust, what="metric"), metric.path)
+    return _function(metric, f"{metric!r:.80}")
 
 
 def metric_reference(metric: MetricLike) -> CodeReference:
@@ -46,6 +43,7 @@ def metric_reference(metric: MetricLike) -> CodeReference:
     Raises:
         UnknownNameError: If no built-in metric has that name.
         ProgramError: If the function cannot be imported by another process.
+        ConfigurationError: If it is something that cannot be called.
     """
     for name, built_in in METRICS.items():
         if metric is built_in:
@@ -53,7 +51,21 @@ def metric_reference(metric: MetricLike) -> CodeReference:
     if isinstance(metric, str) and ":" not in metric:
         resolve_metric(metric)
         return CodeReference(path=metric)
-    return reference_to(metric, what="metric")
+    if not isinstance(metric, str):
+        _function(metric, f"{metric!r:.80}")
+    reference = reference_to(metric, what="metric")
+    _function(import_code(reference, trust=None, what="metric"), reference.path)
+    return reference
+
+
+def _function(found: Any, named: str) -> Metric:
+    if not callable(found):
+        kind = type(found).__name__
+        article = "an" if kind[0].lower() in "aeiou" else "a"
+        raise ConfigurationError(
+            f"metric {named} is {article} {kind}, not a function of an example, a prediction and a trace"
+        )
+    return cast("Metric", found)
 
 
 def is_built_in(metric: Metric) -> bool:

@@ -14,6 +14,7 @@ from dspex_core.errors import (
     MetricError,
     ProgramError,
     RetrievalError,
+    may_pass,
 )
 from dspex_core.modules._module import Module, checked_module
 from dspex_core.programs import DeclaredProgram, ProgramReference
@@ -195,7 +196,8 @@ class BestOfN(Module):
         except DSPExError:
             raise
         except Exception as error:
-            raise MetricError(f"{_named(function)} failed: {type(error).__name__}: {error}") from error
+            said = f"{_named(function)} failed: {type(error).__name__}: {error}"
+            raise MetricError(said, retryable=may_pass(error, code=function)) from error
         return _number(verdict, function)
 
 

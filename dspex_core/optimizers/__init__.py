@@ -6,6 +6,7 @@ from dspex_core.optimizers._bootstrap_few_shot import BootstrapFewShot
 from dspex_core.optimizers._bootstrap_finetune import BootstrapFinetune
 from dspex_core.optimizers._copro import COPRO
 from dspex_core.optimizers._ensemble import Ensemble
+from dspex_core.optimizers._given import require_program, require_rows
 from dspex_core.optimizers._infer_rules import InferRules
 from dspex_core.optimizers._knn_few_shot import KNNFewShot
 from dspex_core.optimizers._labeled_few_shot import LabeledFewShot
@@ -49,4 +50,6 @@ __all__ = [
     "TrainedModel",
     "Trainer",
     "optimizer_named",
+    "require_program",
+    "require_rows",
 ]

@@ -18,6 +18,7 @@ from dspex_core.errors import BudgetReachedError, ConfigurationError, DatasetErr
 from dspex_core.events import OptimizerFinished, OptimizerStarted
 from dspex_core.modules import as_program, as_rows
 from dspex_core.optimizers._folds import CrossValidation
+from dspex_core.optimizers._given import require_program, require_rows
 from dspex_core.optimizers._plan import Plan, planned
 from dspex_core.optimizers._racing import Racing
 from dspex_core.optimizers._result import CompileResult, P
@@ -37,6 +38,7 @@ from dspex_core.seam import (
     current_adapter,
     current_early_end,
     current_runtime,
+    metered,
 )
 from dspex_core.synchronous import run_synchronously
 
@@ -166,10 +168,12 @@ class Optimizer(BaseModel):
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
         end, found = current_early_end(), list[CompileResult[P]]()
         try:
-            with end.of_this_task(), compiling():
+            with metered() as meter, end.of_this_task(), compiling():
                 found.append(await self._found(search, folds))
         except BudgetReachedError as error:
             end.reason = str(error)
+        if not found:
+            search.add_unfinished(meter.usage if end.paid is None else end.paid())
         result = replace(found[0] if found else search.result(search.student.get_state()), ended_early=end.reason)
         search.runtime.emit(OptimizerFinished(score=result.score))
         return result
@@ -255,7 +259,13 @@ class Optimizer(BaseModel):
     ) -> Search[P]:
         """The search that a compile begins with, once all that was given is known to be of use."""
         student, teacher = as_program(student), as_program(teacher)
+        require_program(student)
+        if teacher is not None:
+            require_program(teacher, what="teacher")
         datasets = as_rows(datasets[0]), as_rows(datasets[1])
+        require_rows(datasets[0], what="training set")
+        if datasets[1] is not None:
+            require_rows(datasets[1], what="validation set")
         if folds is None:
             trainset, valset = self.divided(*datasets)
             self.check(student, trainset, valset, teacher)
@@ -287,9 +297,17 @@ class Optimizer(BaseModel):
         """What `search` finds, once the program as given is scored under this label, or beside that."""
         if not self.beside_baseline:
             await search.evaluate(search.student.get_state(), label)
-            return await self.search(search)
+            return self._checked(await self.search(search))
         _, found = await both(search.begin(label), self.search(search))
-        return found
+        return self._checked(found)
+
+    def _checked(self, found: Any) -> ProgramState:
+        """What a search of anybody's own returned, if it is a state."""
+        if isinstance(found, ProgramState):
+            return found
+        raise ConfigurationError(
+            f"{type(self).__name__}.search returned {found!r:.80}: it is to return the ProgramState that it found"
+        )
 
     async def search(self, search: Search[P]) -> ProgramState:
         """The optimizer's algorithm: returns the state it found, having scored what it wants scored."""

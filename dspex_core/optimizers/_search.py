@@ -257,6 +257,12 @@ class Search(Generic[P]):
         if self.valset is not None:
             self._entries.take_over(candidates)
 
+    def add_unfinished(self, paid: Usage) -> None:
+        """Count what was paid for work that was not finished: all that the run took, less what is counted."""
+        missing = paid - self.usage
+        if missing.lm_calls > 0 or missing.cached_calls > 0:
+            self._add(missing)
+
     def phase(self, name: str, *, detail: str = "", rows: int | None = None) -> None:
         """Tell what comes next, and on how many rows if that is known."""
         if self.runtime.hears("phase_started"):

@@ -48,7 +48,7 @@ async def trace_row(
                 for name, part in _parts(names, steps).items():
                     judged = await apply_metric(metric, example, prediction, row=row, trace=steps, part=(name, part))
                     feedback[name] = judged.feedback
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_outage(error) or isinstance(error, MetricError):
                 raise
             seen = _demos(names, steps) if keep_all else {}

@@ -1,19 +1,25 @@
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+
+from dspex_core.usage import Usage
 
 
 class EarlyEnd:
     """Lets whoever runs a search end it early, so that it gives the best it has found so far.
 
+    Args:
+        paid: Tells what the whole run took so far, where not all of it is paid for in this process.
+
     Attributes:
         reason: Why it ends early; None while it does not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, paid: Callable[[], Usage] | None = None) -> None:
         self.reason: str | None = None
+        self.paid = paid
         self._task: asyncio.Task[Any] | None = None
 
     def now(self, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -26,7 +27,7 @@ from dspex_core.errors import (
 )
 
 
-async def failure_of(error, *, attempt=1, waited_seconds=0.0):
+async def failure_of(error, *, attempt=1, waited_seconds=0.0, code=None):
     """What an activity that raises this reports to the server."""
     environment = ActivityEnvironment()
     scheduled = datetime(2001, 1, 1, tzinfo=UTC)
@@ -41,7 +42,7 @@ async def failure_of(error, *, attempt=1, waited_seconds=0.0):
         raise error
 
     with pytest.raises(ApplicationError) as raised:
-        await environment.run(reported, work)
+        await environment.run(partial(reported, work, code=code))
     return raised.value
 
 
@@ -95,6 +96,19 @@ async def test_what_fails_again_is_waited_for_twice_as_long(error):
 async def test_an_error_nobody_foresaw_is_tried_a_few_times():
     assert not (await failure_of(KeyError("x"), attempt=TRIES_OF_UNKNOWN_ERRORS - 1)).non_retryable
     assert (await failure_of(KeyError("x"), attempt=TRIES_OF_UNKNOWN_ERRORS)).non_retryable
+
+
+async def test_a_metric_is_tried_again_only_if_a_service_may_have_failed_it():
+    later = MetricError("no connection", retryable=True)
+    assert not (await failure_of(later, attempt=TRIES_OF_UNKNOWN_ERRORS - 1)).non_retryable
+    assert (await failure_of(later, attempt=TRIES_OF_UNKNOWN_ERRORS)).non_retryable
+
+
+@pytest.mark.parametrize(
+    ("error", "once"), [(KeyError("x"), True), (SystemExit(0), True), (ConnectionResetError("x"), False)]
+)
+async def test_a_defect_of_a_users_own_program_is_tried_once(error, once):
+    assert (await failure_of(error, code="their_app")).non_retryable == once
 
 
 async def test_no_report_holds_a_key_or_a_cause_that_might(monkeypatch):

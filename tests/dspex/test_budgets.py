@@ -74,7 +74,10 @@ async def test_a_run_that_is_to_finish_ends_with_the_best_so_far(platform, clien
     assert [candidate.label for candidate in result.candidates] == ["baseline"]
     assert result.score == result.baseline_score
     assert model.stats().requests == 50
-    assert (await run.status()).status == "completed"
+    status = await run.status()
+    assert status.status == "completed"
+    assert "ended early: budget reached: 50 LM calls may be taken, and 50 LM calls" in status.note
+    assert result.usage.lm_calls == status.usage.lm_calls == 50, "calls of rows that were not finished were paid for"
 
 
 async def test_dollars_are_exceeded_by_the_calls_in_flight_at_most(platform, client, model):

@@ -1,6 +1,8 @@
 import asyncio
+import sys
 import threading
 
+import httpx
 import pytest
 from aiohttp import web
 from model_servers import asked, lm_of, written
@@ -274,6 +276,49 @@ async def test_a_metric_that_raises_is_named_with_the_row_and_the_reason():
     with pytest.raises(MetricError, match=r"metric broken failed on row 0: AttributeError: .* 'label'") as caught:
         await Evaluate(rows("a"), broken)(echo)
     assert isinstance(caught.value.__cause__, AttributeError)
+
+
+def leaves(example, prediction, trace=None):
+    sys.exit(0)
+
+
+async def leaves_too(example, prediction, trace=None):
+    sys.exit("enough")
+
+
+@pytest.mark.parametrize(("metric", "said"), [(leaves, "SystemExit: 0"), (leaves_too, "SystemExit: enough")])
+async def test_a_metric_that_ends_the_process_is_one_that_raises(metric, said):
+    with pytest.raises(MetricError, match=rf"metric leaves\w* failed on row 0: {said}"):
+        await Evaluate(rows("a"), metric)(echo)
+
+
+async def test_a_program_that_ends_the_process_fails_on_its_row():
+    async def program(**inputs):
+        sys.exit(1)
+
+    result = await Evaluate(rows("a"), "exact_match")(program)
+    assert (result.score, result.errors[0].error) == (0.0, "SystemExit: 1")
+
+
+class TheirError(Exception):
+    """An error of the metric's own module."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "retryable"),
+    [
+        *((kind("no"), False) for kind in (KeyError, RuntimeError, SystemExit, TheirError)),
+        *((kind("no"), True) for kind in (ConnectionResetError, TimeoutError, httpx.ConnectError)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+async def test_only_a_metric_that_a_service_may_have_failed_is_worth_another_try(raised, retryable):
+    def metric(example, prediction, trace=None):
+        raise raised
+
+    with pytest.raises(MetricError) as caught:
+        await Evaluate(rows("a"), metric)(echo)
+    assert caught.value.retryable == retryable
 
 
 @pytest.mark.parametrize(("verdict", "score"), [(True, 100.0), (False, 0.0), (0.25, 25.0), (1, 100.0)])

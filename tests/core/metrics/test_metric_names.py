@@ -1,7 +1,7 @@
 import pytest
 
 from dspex_core import Prediction, Score
-from dspex_core.errors import MetricError, ProgramError, TrustError, UnknownNameError
+from dspex_core.errors import ConfigurationError, MetricError, ProgramError, TrustError, UnknownNameError
 from dspex_core.metrics import (
     METRICS,
     exact_match,
@@ -55,8 +55,11 @@ def test_a_worker_imports_no_metric_from_a_package_that_it_does_not_trust(packag
 
 
 def test_a_path_that_leads_to_no_function_is_refused(package):
-    with pytest.raises(MetricError, match="their_metrics:number is a int, not a function"):
-        resolve_metric("their_metrics:number")
+    for use in (resolve_metric, metric_reference):
+        with pytest.raises(ConfigurationError, match="their_metrics:number is an int, not a function"):
+            use("their_metrics:number")
+        with pytest.raises(ConfigurationError, match="metric 5 is an int"):
+            use(5)
 
 
 def test_a_lambda_cannot_go_to_a_worker_and_the_error_says_what_to_do():

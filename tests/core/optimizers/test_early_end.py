@@ -6,9 +6,11 @@ import pytest
 from model_servers import asked, lm_of, written
 
 from dspex_core import Example, Predict
+from dspex_core.budget import Limits
+from dspex_core.events import subscribe
 from dspex_core.optimizers import Optimizer, Proposal
 from dspex_core.runtime import using
-from dspex_core.seam import EarlyEnd, may_end_early
+from dspex_core.seam import EarlyEnd, may_end_early, spending
 
 ROWS = [Example(text=f"text{n}", team="right").with_inputs("text") for n in range(4)]
 
@@ -102,3 +104,15 @@ async def test_a_compile_that_is_cancelled_by_others_is_cancelled(start_model):
         compiling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await compiling
+
+
+async def test_what_was_paid_for_rows_that_were_not_finished_counts_too(start_model):
+    model = start_model(told)
+    optimizer = Endless(metric="exact_match", instructions=("please",))
+    with using(lm=lm_of(model, cache=False)), spending(Limits(lm_calls=6)), subscribe(types=["usage_added"]) as stream:
+        result = await optimizer.compile(Predict("text -> team"), trainset=ROWS, valset=ROWS)
+        stream.close()
+        told_of = [event.usage.lm_calls async for event in stream]
+    assert "6 LM calls may be taken" in result.ended_early
+    assert [candidate.label for candidate in result.candidates] == ["baseline"]
+    assert result.usage.lm_calls == len(model.bodies) == sum(told_of) == 6

@@ -278,6 +278,8 @@ def may_pass(error: BaseException, *, code: Any) -> bool:
 
     Python's other exceptions, and the code's own, come again each time.
 
+        assert may_pass(ConnectionResetError(), code="my_app.metrics")
+
     Args:
         error: What it raised.
         code: The function or class, or the name of its module.

@@ -11,6 +11,8 @@ def require_prices(
 ) -> None:
     """Refuse a budget in dollars where the price of a model that a compile may ask is not known.
 
+        require_prices(Budget(usd=5), program=triage, optimizer=optimizer, lm=lm, teacher_lm=None)
+
     Args:
         budget: What the compile may take; None for no limit.
         program: What is compiled; its predictors may have models of their own.

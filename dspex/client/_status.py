@@ -93,6 +93,8 @@ def searchable_status(execution: WorkflowExecution) -> Status:
 def early_end_in_words(reason: str | None, *, scored: bool) -> str | None:
     """Why a compile ended before its search was done; None if it did not.
 
+        print(early_end_in_words(result.ended_early, scored=result.score is not None))
+
     Args:
         reason: As `CompileResult.ended_early` has it.
         scored: Whether any candidate was scored by then.

@@ -167,13 +167,14 @@ class Optimizer(BaseModel):
         )
         search.runtime.emit(OptimizerStarted(optimizer=type(self).__name__))
         end, found = current_early_end(), list[CompileResult[P]]()
-        try:
-            with metered() as meter, end.of_this_task(), compiling():
-                found.append(await self._found(search, folds))
-        except BudgetReachedError as error:
-            end.reason = str(error)
-        if not found:
-            search.add_unfinished(meter.usage if end.paid is None else end.paid())
+        with metered() as meter:
+            try:
+                with end.of_this_task(), compiling():
+                    found.append(await self._found(search, folds))
+            except BudgetReachedError as error:
+                end.reason = str(error)
+        if not found:  # what was paid for work that was not finished counts, too
+            search.add((meter.usage if end.paid is None else end.paid()) - search.usage)
         result = replace(found[0] if found else search.result(search.student.get_state()), ended_early=end.reason)
         search.runtime.emit(OptimizerFinished(score=result.score))
         return result

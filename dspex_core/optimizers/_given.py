@@ -10,6 +10,8 @@ from dspex_core.seam import Program, StoredDataset
 def require_program(given: Any, *, what: str = "program") -> None:
     """Refuse what is no program.
 
+        require_program(Predict("text -> team"))
+
     Args:
         given: What was given in its place.
         what: What it is to be, for the error.
@@ -27,6 +29,8 @@ def require_program(given: Any, *, what: str = "program") -> None:
 
 def require_rows(given: Any, *, what: str) -> None:
     """Refuse what is no list of rows.
+
+        require_rows(trainset, what="training set")
 
     Args:
         given: What was given in its place.

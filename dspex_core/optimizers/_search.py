@@ -204,7 +204,7 @@ class Search(Generic[P]):
         """Run rows of the training set and keep what each predictor saw and said."""
         result = await self.runtime.trace(program, self.trainset, request)
         self.metric_calls += result.runs
-        self._add(result.usage)
+        self.add(result.usage)
         return result
 
     async def ask(
@@ -238,7 +238,7 @@ class Search(Generic[P]):
             try:
                 return await asked(**inputs)
             finally:
-                self._add(meter.usage)
+                self.add(meter.usage)
 
     async def labeled_demos(self, rows: Sequence[int]) -> tuple[dict[str, Any], ...]:
         """Training rows as demos, in JSON's terms, as a candidate is kept and as a stored data set gives them."""
@@ -256,12 +256,6 @@ class Search(Generic[P]):
         self.steps += other.steps - 1  # the first was about what it began with
         if self.valset is not None:
             self._entries.take_over(candidates)
-
-    def add_unfinished(self, paid: Usage) -> None:
-        """Count what was paid for work that was not finished: all that the run took, less what is counted."""
-        missing = paid - self.usage
-        if missing.lm_calls > 0 or missing.cached_calls > 0:
-            self._add(missing)
 
     def phase(self, name: str, *, detail: str = "", rows: int | None = None) -> None:
         """Tell what comes next, and on how many rows if that is known."""
@@ -393,7 +387,8 @@ class Search(Generic[P]):
                 self._tell_usage(self._unbooked)
                 self._unbooked = Usage()
 
-    def _add(self, usage: Usage) -> None:
+    def add(self, usage: Usage) -> None:
+        """Count what work took."""
         self.usage += usage
         self._tell_usage(usage)
 

@@ -35,6 +35,7 @@ DSPExError
 ├── EvaluationError           an evaluation cannot give a score
 ├── FineTuningError           a fine-tuning job, or a trainer, gave no model
 ├── TrustError                a worker was asked to import code that it was not told to trust
+├── CacheError                the cache of answers cannot be looked after: it is away, damaged or full
 ├── ArtifactError             the artifact store cannot be used
 │   ├── ArtifactAccessError     it refuses this process: credentials, rights, or no such bucket
 │   └── ArtifactMissingError    it works, and does not hold what was asked for
@@ -311,6 +312,10 @@ class TrustError(DSPExError):
 
     A key is used at addresses that the worker knows, and at no other that a run names.
     """
+
+
+class CacheError(DSPExError):
+    """The cache of answers cannot be read out, filled or emptied as asked. Calls to models never raise it."""
 
 
 class ArtifactError(DSPExError):

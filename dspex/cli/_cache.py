@@ -1,8 +1,12 @@
+import contextlib
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from dspex.cli._shell import FAILED, say, tell, tell_json
-from dspex_core.errors import DatasetError
+from dspex_core.errors import CacheError, DatasetError
 from dspex_core.lm import CacheStats, ResponseCache
 
 
@@ -11,10 +15,12 @@ def show_stats(*, as_json: bool) -> None:
     stats = ResponseCache().stats()
     if as_json:
         tell_json(stats.model_dump())
+        if not stats.usable:
+            sys.exit(FAILED)
+    elif stats.trouble is not None:
+        raise CacheError(stats.trouble)
     else:
         tell(describe(stats))
-    if not stats.usable:
-        sys.exit(FAILED)
 
 
 def clear_cache(*, as_json: bool) -> None:
@@ -27,10 +33,10 @@ def clear_cache(*, as_json: bool) -> None:
 
 
 def export_cache(output: str, *, as_json: bool) -> None:
-    """Write all answers to a file."""
+    """Write all answers to a file; one that is there already stays as it is until they are all written."""
     written = 0
     try:
-        with Path(output).open("w", encoding="utf-8") as file:
+        with _written_whole(Path(output)) as file:
             for line in ResponseCache().export():
                 file.write(line + "\n")
                 written += 1
@@ -62,8 +68,8 @@ def import_cache(source: str, *, as_json: bool) -> None:
 
 def describe(stats: CacheStats) -> str:
     """A cache in one line."""
-    if not stats.usable:
-        return f"{stats.where}: cannot be used"
+    if stats.trouble is not None:
+        return stats.trouble
     limit = "" if stats.limit_bytes is None else f" of at most {size_text(stats.limit_bytes)}"
     return f"{stats.where}: {stats.entries} answers, {size_text(stats.size_bytes)}{limit}"
 
@@ -75,3 +81,20 @@ def size_text(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GB"
+
+
+@contextlib.contextmanager
+def _written_whole(path: Path) -> Iterator[IO[str]]:
+    # A pipe or a terminal holds nothing that could be lost, and cannot be replaced.
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+        return
+    target = path.resolve()
+    draft = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            yield file
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -57,7 +57,7 @@ class CachedAnswer(BaseModel):
 class ResponseCache:
     """Answers that are kept: on disk, shared by all processes of this machine, or on a Redis server, shared by a fleet.
 
-    Every reader gets an answer of its own. A cache that fails is no cache: it warns and is skipped.
+    Every reader gets an answer of its own. To a call, a cache that fails is no cache: it warns and is skipped.
 
     Args:
         folder: Where it lies on disk. By default the server that DSPEX_CACHE names, or else "cache" in DSPEX_HOME.
@@ -100,7 +100,7 @@ class ResponseCache:
 
         Args:
             key: Where the answer is kept, or will be.
-            ask: Makes the call.
+            ask: Makes the call, and keeps the answer (`put`) before it gives it.
             asker: Who may share a failure within this process: a rejected key is no news for the owner of another.
 
         Raises:
@@ -124,9 +124,7 @@ class ResponseCache:
                 known = await self.get(key)
                 if known is not None:
                     return known, False
-            answer = await ask()
-            await self.put(key, answer)
-            return answer, True
+            return await ask(), True
 
         (answer, fresh), mine = await self._flights.once((key, asker), alone, let_go=lock.give_back)
         return (answer, fresh) if mine else (answer.model_copy(deep=True), False)
@@ -136,11 +134,19 @@ class ResponseCache:
         return self._store.stats()
 
     def clear(self) -> int:
-        """Forget all answers; gives how many there were."""
+        """Forget all answers; gives how many there were.
+
+        Raises:
+            CacheError: If they cannot be forgotten.
+        """
         return self._store.clear()
 
     def export(self) -> Iterator[str]:
-        """Every answer as a line of JSON, for `load`."""
+        """Every answer as a line of JSON, for `load`.
+
+        Raises:
+            CacheError: If they cannot be read, or not further.
+        """
         for key, stored in self._store.items():
             try:
                 answer = CachedAnswer.model_validate_json(cast("str | bytes", stored))
@@ -157,6 +163,7 @@ class ResponseCache:
 
         Raises:
             DatasetError: If a line is no answer; names it. Lines before it may have been taken in.
+            CacheError: If they cannot be kept.
         """
         added, page = 0, dict[str, str]()
         for number, text in enumerate(lines, start=1):

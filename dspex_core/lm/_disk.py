@@ -7,6 +7,7 @@ from pathlib import Path
 
 import diskcache
 
+from dspex_core.errors import CacheError
 from dspex_core.lm._batches import Batches
 from dspex_core.lm._store import CacheStats, cache_limit_bytes
 
@@ -23,7 +24,9 @@ _UNCHECKED_SHARE = 1 / 256
 
 
 class DiskStore:
-    """Values on disk by key, shared by all processes of this machine. One that fails holds nothing: it warns.
+    """Values on disk by key, shared by all processes of this machine.
+
+    One that fails holds nothing and warns; to who looks after it (`add`, `items`, `clear`), it raises CacheError.
 
     Beyond the limit that DSPEX_CACHE_LIMIT sets, the values kept longest go.
 
@@ -36,6 +39,7 @@ class DiskStore:
         self._limit_bytes = cache_limit_bytes()
         self._warned: set[str] = set()
         self._store: diskcache.Cache | None = None
+        self._closed_by: Exception | None = None
         self._writing: Batches[Mapping[str, str | bytes], None] = Batches(self._write)
         self._unchecked = 0
         self._in_threads_until = 0.0
@@ -49,17 +53,15 @@ class DiskStore:
                 cull_limit=0,
             )
         except _ERRORS as error:
-            self.warn(error)
+            self._closed_by = error
 
     def __len__(self) -> int:
         return self.stats().entries
 
     def get(self, key: str) -> object:
         """The value kept under a key, or None."""
-        if self._store is None:
-            return None
         try:
-            return self._store.get(key)
+            return self._opened().get(key)
         except _ERRORS as error:
             self.warn(error)
             return None
@@ -70,11 +72,11 @@ class DiskStore:
         Where another process opens or closes the database, it waits: a value not seen would be paid for again.
         """
         until = time.monotonic() + _LOCKED_SECONDS
-        while self._store is not None:
+        while True:
             try:
-                return self._store.get(key)
+                return self._opened().get(key)
             except _ERRORS as error:
-                if str(error) != "database is locked" or time.monotonic() > until:
+                if self._store is None or str(error) != "database is locked" or time.monotonic() > until:
                     self.warn(error)
                     break
             await asyncio.sleep(_PATIENCE_SECONDS)
@@ -91,58 +93,67 @@ class DiskStore:
 
     def add(self, values: Mapping[str, str]) -> int:
         """Keep values whose keys hold nothing yet; gives how many those were."""
-        if self._store is None:
-            return 0
         try:
-            with self._store.transact(retry=True):
-                added = sum(self._store.add(key, value) for key, value in values.items())
+            store = self._opened()
+            with store.transact(retry=True):
+                added = sum(store.add(key, value) for key, value in values.items())
             self._keep_to_limit()
         except _ERRORS as error:
-            self.warn(error)
-            return 0
+            raise CacheError(self._trouble(error)) from None
         return added
 
     def items(self) -> Iterator[tuple[str, object]]:
         """All that is kept."""
-        if self._store is None:
-            return
         try:
-            for key in self._store.iterkeys():
-                value = self._store.get(key)
+            store = self._opened()
+            for key in store.iterkeys():
+                value = store.get(key)
                 if value is not None:
                     yield str(key), value
         except _ERRORS as error:
-            self.warn(error)
+            raise CacheError(self._trouble(error)) from None
 
     def clear(self) -> int:
         """Forget all; gives how many there were."""
-        if self._store is None:
-            return 0
         try:
-            return self._store.clear(retry=True)
+            return self._opened().clear(retry=True)
         except _ERRORS as error:
-            self.warn(error)
-            return 0
+            raise CacheError(self._trouble(error)) from None
 
     def stats(self) -> CacheStats:
         """What it holds."""
-        entries, size, usable = 0, 0, self._store is not None
-        if self._store is not None:
-            try:
-                entries, size = len(self._store), self._store.volume()
-            except _ERRORS as error:
-                self.warn(error)
-                usable = False
+        entries, size, trouble = 0, 0, None
+        try:
+            store = self._opened()
+            entries, size = len(store), store.volume()
+        except _ERRORS as error:
+            trouble = self._trouble(error)
         return CacheStats(
-            where=str(self._folder), entries=entries, size_bytes=size, limit_bytes=self._limit_bytes, usable=usable
+            where=str(self._folder),
+            entries=entries,
+            size_bytes=size,
+            limit_bytes=self._limit_bytes,
+            usable=trouble is None,
+            trouble=trouble,
         )
 
     def warn(self, error: Exception) -> None:
         """Log, once for each reason, that something kept here cannot be used."""
-        reason = f"{type(error).__name__}: {error}"[:200]
+        reason = _reason(error)
         if reason not in self._warned:
             self._warned.add(reason)
             _log.warning("the answer cache in %s cannot be used (%s): going on without it", self._folder, reason)
+
+    def _opened(self) -> diskcache.Cache:
+        if self._store is None:
+            raise self._closed_by or OSError("it was not opened")
+        return self._store
+
+    def _trouble(self, error: Exception) -> str:
+        return (
+            f"the answer cache in {self._folder} cannot be used ({_reason(error)}): see that this folder can be "
+            "written to and its disk is not full, or move it away if it is damaged"
+        )
 
     def _put_now(self, store: diskcache.Cache, values: Mapping[str, str | bytes]) -> bool:
         size, began = sum(map(len, values.values())), time.monotonic()
@@ -179,3 +190,7 @@ class DiskStore:
         self._unchecked = 0
         if self._store is not None and self._store.volume() > self._limit_bytes:
             self._store.cull(retry=True)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:200]

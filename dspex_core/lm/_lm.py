@@ -2,7 +2,7 @@ import asyncio
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, Self, TextIO, TypeVar
@@ -10,9 +10,10 @@ from typing import Any, Self, TextIO, TypeVar
 from pydantic import ValidationError
 
 from dspex_core import events
-from dspex_core.errors import InputError, LMError, LMTimeoutError
+from dspex_core.errors import InputError, LMError
 from dspex_core.lm._accounting import answered, usage_of_call
-from dspex_core.lm._attempts import in_turns
+from dspex_core.lm._attempts import in_time, in_turns
+from dspex_core.lm._begun import Begun
 from dspex_core.lm._cache import CachedAnswer, ResponseCache, cache_key
 from dspex_core.lm._config import lm_config, served_at
 from dspex_core.lm._hedging import Stragglers, hedged
@@ -43,27 +44,6 @@ class _OnLoop:
     """What belongs to one event loop: connections."""
 
     provider: Provider
-
-
-@dataclass
-class _Begun:
-    """A stream whose first piece has come, and what ends it and gives its slot back."""
-
-    first: str | LMResponse
-    pieces: AsyncGenerator[str | LMResponse]
-    held: AsyncExitStack
-    sent_at: float
-    retries: int
-
-    async def all_pieces(self) -> AsyncGenerator[str | LMResponse]:
-        """The first and the others; the response knows what it took."""
-        piece: str | LMResponse | None = self.first
-        while piece is not None:
-            if isinstance(piece, LMResponse):
-                yield answered(piece, seconds=time.monotonic() - self.sent_at, retries=self.retries)
-            else:
-                yield piece
-            piece = await anext(self.pieces, None)
 
 
 class LM:
@@ -160,9 +140,10 @@ class LM:
         """
         others = self._fallbacks_now()
         try:
+            turn = self._turn(request, patient=current_caller() is not None, brief=bool(others))
             if self.config.deadline_seconds is None:
-                return await self._generate(request, brief=bool(others))
-            return await self._in_time(self._generate(request, brief=bool(others)))
+                return await self._generate(request, turn)
+            return await in_time(turn, self._generate(request, turn), config=self.config)
         except LMError as error:
             if not others:
                 raise
@@ -194,7 +175,8 @@ class LM:
         async with AsyncExitStack() as counted:
             book = counted.enter_context(one_call())
             try:
-                begun = await self._in_time(self._begin(here, request, brief=bool(others)))
+                turn = self._turn(request, patient=current_caller() is not None, brief=bool(others))
+                begun = await in_time(turn, self._begin(here, request, turn), config=self.config)
             except LMError as error:
                 await counted.aclose()  # who takes over is counted alone
                 async with aclosing(self._fall_back_streaming(others, request, error)) as pieces:
@@ -279,44 +261,37 @@ class LM:
     def _tell(self, other: "LM", error: LMError) -> None:
         events.publish(events.LMFellBack(model=self.config.model, fallback=other.config.model, reason=str(error)))
 
-    async def _generate(self, request: LMRequest, *, brief: bool) -> LMResponse:
+    async def _generate(self, request: LMRequest, turn: Turn) -> LMResponse:
         here = await self._on_this_loop()
         if not self.config.cache:
-            return await self._attempts(here, request, brief=brief)
+            return await self._attempts(here, request, turn, _unkept)
         key = cache_key(self.config, request, endpoint=self.endpoint)
         cache, payer = self._open_cache(), current_payer()
 
-        async def ask() -> CachedAnswer:
-            return CachedAnswer(
-                response=await self._attempts(here, request, brief=brief),
-                paid_by=payer.name if payer is not None else "",
-            )
+        async def keep(response: LMResponse) -> CachedAnswer:
+            answer = CachedAnswer(response=response, paid_by=payer.name if payer is not None else "")
+            await cache.put(key, answer)
+            return answer
 
-        answer, asked = await cache.once(key, ask, asker=self._api_key)
+        answer, asked = await cache.once(key, lambda: self._attempts(here, request, turn, keep), asker=self._api_key)
         if not asked:
             return _known(answer, key)
         if payer is not None:
             payer.books(key, paid_by=payer.name)
         return answer.response
 
-    async def _in_time(self, answer: Coroutine[Any, Any, _T]) -> _T:
-        deadline = self.config.deadline_seconds
-        try:
-            async with asyncio.timeout(deadline):
-                return await answer
-        except TimeoutError:
-            raise LMTimeoutError(
-                f"{self.config.model}: no answer within the deadline of {deadline:g} s, retries and queueing included",
-                provider=self.config.provider,
-                model=self.config.name,
-            ) from None
-
-    async def _attempts(self, here: _OnLoop, request: LMRequest, *, brief: bool) -> LMResponse:
-        turn = self._turn(request, patient=current_caller() is not None, brief=brief)
+    async def _attempts(
+        self, here: _OnLoop, request: LMRequest, turn: Turn, keep: Callable[[LMResponse], Awaitable[_T]]
+    ) -> _T:
         with one_call() as book:
-            response = await in_turns(turn, lambda: self._attempt(here, request, turn))
-            book(response.usage)
-        return response if turn.attempts == 1 else answered(response, retries=turn.attempts - 1)
+
+            async def attempt() -> _T:
+                response = await self._attempt(here, request, turn)
+                book(response.usage)
+                # Kept while the call has its slot, so that a process that dies loses no more than were in flight.
+                return await keep(response if turn.attempts == 1 else answered(response, retries=turn.attempts - 1))
+
+            return await in_turns(turn, attempt)
 
     async def _attempt(self, here: _OnLoop, request: LMRequest, turn: Turn) -> LMResponse:
         abandoned = Usage()
@@ -356,20 +331,18 @@ class LM:
             self._pool = pool_of(self.config, endpoint=self.endpoint, api_key=self._api_key)
         return self._pool
 
-    async def _begin(self, here: _OnLoop, request: LMRequest, *, brief: bool) -> _Begun:
-        turn = self._turn(request, patient=current_caller() is not None, brief=brief)
-
-        async def begin() -> _Begun:
+    async def _begin(self, here: _OnLoop, request: LMRequest, turn: Turn) -> Begun:
+        async def begin() -> Begun:
             async with AsyncExitStack() as stack:
-                stack.callback(setattr, turn, "patient", not brief)
+                stack.callback(setattr, turn, "patient", not turn.brief)
                 await stack.enter_async_context(turn)
                 sent_at = time.monotonic()
                 pieces = await stack.enter_async_context(aclosing(here.provider.stream(request)))
                 first = await anext(pieces)
-                return _Begun(first, pieces, stack.pop_all(), sent_at=sent_at, retries=turn.attempts - 1)
+                return Begun(first, pieces, stack.pop_all(), sent_at=sent_at, retries=turn.attempts - 1)
 
         return await retried(
-            begin, lambda: turn.queued_seconds, brief=brief, is_anyone_there=lambda: turn.has_been_heard
+            begin, lambda: turn.queued_seconds, brief=turn.brief, is_anyone_there=lambda: turn.has_been_heard
         )
 
     async def _on_this_loop(self) -> _OnLoop:
@@ -385,6 +358,10 @@ class LM:
         if self._cache is None:
             self._cache = ResponseCache()
         return self._cache
+
+
+async def _unkept(response: LMResponse) -> LMResponse:
+    return response
 
 
 def _known(answer: CachedAnswer, key: str) -> LMResponse:

@@ -58,6 +58,7 @@ class Turn:
     Attributes:
         queued_seconds: How long the slot was waited for while the provider worked.
         attempts: How often it was asked for.
+        used_tokens: What the call took, once that is known.
     """
 
     def __init__(self, pool: "Pool", *, tokens: int, patient: bool, brief: bool = False) -> None:
@@ -70,6 +71,12 @@ class Turn:
         self.attempts = 0
         self.round = 0
         self.probe = False
+        self._last_failure = ""
+
+    @property
+    def last_failure(self) -> str:
+        """How the last attempt failed, or why none is made; empty if nothing of that kind is known."""
+        return self._last_failure or self._pool.broken_by
 
     @property
     def has_been_heard(self) -> bool:
@@ -84,6 +91,8 @@ class Turn:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if isinstance(error, LMError):
+            self._last_failure = str(error)
         self._pool.leave(self, error)
 
 
@@ -125,6 +134,11 @@ class Pool:
     def limit(self) -> int:
         """Calls that may be in flight now."""
         return self._limit.limit
+
+    @property
+    def broken_by(self) -> str:
+        """The failure that keeps the breaker from being closed; empty if it is closed."""
+        return "" if self._breaker.state == "closed" else self._breaker.reason
 
     def turn(self, *, tokens: int = 0, patient: bool = True, brief: bool = False) -> Turn:
         """A slot to enter.

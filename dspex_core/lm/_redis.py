@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from dspex_core.errors import ConfigurationError
+from dspex_core.errors import CacheError, ConfigurationError
 from dspex_core.lm._batches import Batches
 from dspex_core.lm._store import CacheStats
 from dspex_core.redaction import keep_secret, redacted
@@ -18,7 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class RedisStore:
-    """Values in a Redis server, shared by a fleet. While it cannot be reached it holds nothing: it warns.
+    """Values in a Redis server, shared by a fleet.
+
+    While it cannot be reached it holds nothing and warns; to who looks after it (`add`, `items`, `clear`), it raises
+    CacheError.
 
     What it may hold, and what goes first when it is full, is set on the server (`maxmemory`, `maxmemory-policy`).
 
@@ -69,8 +72,7 @@ class RedisStore:
                     pipeline.setnx(_PREFIX + key, value)
                 return sum(map(int, pipeline.execute()))
         except self._errors as error:
-            self._fail(error)
-            return 0
+            raise CacheError(self._trouble(error)) from None
 
     def items(self) -> Iterator[tuple[str, object]]:
         """All that is kept."""
@@ -81,7 +83,7 @@ class RedisStore:
                     if value is not None:
                         yield key.decode().removeprefix(_PREFIX), value
         except self._errors as error:
-            self._fail(error)
+            raise CacheError(self._trouble(error)) from None
 
     def clear(self) -> int:
         """Forget all; gives how many there were."""
@@ -91,12 +93,12 @@ class RedisStore:
                 removed: Any = self._client.unlink(*keys)
                 cleared += int(removed)
         except self._errors as error:
-            self._fail(error)
+            raise CacheError(self._trouble(error)) from None
         return cleared
 
     def stats(self) -> CacheStats:
         """What it holds."""
-        entries, size, usable = 0, 0, True
+        entries, size, trouble = 0, 0, None
         try:
             for keys in self._pages():
                 with self._client.pipeline(transaction=False) as pipeline:
@@ -105,16 +107,28 @@ class RedisStore:
                     size += sum(map(int, pipeline.execute()))
                 entries += len(keys)
         except self._errors as error:
-            self._fail(error)
-            usable = False
-        return CacheStats(where=self._where, entries=entries, size_bytes=size, limit_bytes=None, usable=usable)
+            trouble = self._trouble(error)
+        return CacheStats(
+            where=self._where,
+            entries=entries,
+            size_bytes=size,
+            limit_bytes=None,
+            usable=trouble is None,
+            trouble=trouble,
+        )
 
     def warn(self, error: Exception) -> None:
         """Log, once for each reason, that something kept here cannot be used."""
-        reason = redacted(f"{type(error).__name__}: {error}")[:200]
+        reason = _reason(error)
         if reason not in self._warned:
             self._warned.add(reason)
             _log.warning("the answer cache at %s cannot be used (%s): going on without it", self._where, reason)
+
+    def _trouble(self, error: Exception) -> str:
+        return (
+            f"the answer cache at {self._where} cannot be used ({_reason(error)}): see that the server runs and takes "
+            "what DSPEX_CACHE says"
+        )
 
     def _read(self, batch: list[str]) -> list[object]:
         try:
@@ -149,3 +163,7 @@ class RedisStore:
         # Not asked again at once: every call would wait for a server that is down.
         self._away_until = time.monotonic() + _AWAY_SECONDS
         self.warn(error)
+
+
+def _reason(error: Exception) -> str:
+    return redacted(str(error) or type(error).__name__)[:200]

@@ -22,6 +22,7 @@ class CacheStats(BaseModel):
         size_bytes: How much room they take.
         limit_bytes: The most they may take before the oldest go; None if the server decides that.
         usable: Whether it can be used at all.
+        trouble: Why it cannot, and what to do.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,10 +32,15 @@ class CacheStats(BaseModel):
     size_bytes: int
     limit_bytes: int | None
     usable: bool = True
+    trouble: str | None = None
 
 
 class Store(Protocol):
-    """Texts by key, shared by processes. One that cannot be used holds nothing and warns; it never raises."""
+    """Texts by key, shared by processes.
+
+    To `fetch` and `put`, one that cannot be used holds nothing and warns. Who looks after it is told: the rest raises
+    CacheError, but for `stats`.
+    """
 
     async def fetch(self, key: str) -> object:
         """The value kept under a key, or None."""

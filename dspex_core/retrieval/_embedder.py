@@ -117,15 +117,16 @@ class Embedder:
     async def _embed_batch(self, here: Endpoint, texts: Sequence[str]) -> "dict[str, NDArray[np.float32]]":
         vectors, usage = await self._ask(here, texts)
         add_usage(usage)
-        found = dict(zip(texts, vectors, strict=True))
-        if self._config.cache:
-            await self._store().put({self._key(text): vector.astype("<f4").tobytes() for text, vector in found.items()})
-        return found
+        return dict(zip(texts, vectors, strict=True))
 
     async def _ask(self, here: Endpoint, texts: Sequence[str]) -> "tuple[NDArray[np.float32], Usage]":
         async def attempt() -> "tuple[NDArray[np.float32], Usage]":
             answer = await here.post("/embeddings", self._body(texts))
-            return self._read(here, answer, len(texts))
+            vectors, usage = self._read(here, answer, len(texts))
+            if self._config.cache:
+                kept = zip(texts, vectors, strict=True)
+                await self._store().put({self._key(text): vector.astype("<f4").tobytes() for text, vector in kept})
+            return vectors, usage
 
         return await in_turns(self._pool.turn(patient=current_caller() is not None), attempt)
 

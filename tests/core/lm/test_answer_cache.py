@@ -240,3 +240,24 @@ async def test_an_answer_is_found_though_another_process_is_just_opening_or_clos
     other.close()
     assert await looking == "kept"
     assert not caplog.text
+
+
+async def test_no_other_call_takes_the_place_of_one_whose_answer_is_not_kept_yet(start_model, monkeypatch):
+    kept_on_arrival, arrived_again = [], threading.Event()
+
+    async def say(_):
+        kept_on_arrival.append(len(ResponseCache()))
+        if len(kept_on_arrival) > 1:
+            arrived_again.set()
+        return "said"
+
+    put = ResponseCache.put
+
+    async def put_slowly(cache, key, answer):
+        await asyncio.to_thread(arrived_again.wait, 0.3)
+        await put(cache, key, answer)
+
+    monkeypatch.setattr(ResponseCache, "put", put_slowly)
+    lm = lm_of(start_model(say), concurrency=1)
+    await asyncio.gather(lm.generate(request("one")), lm.generate(request("another")))
+    assert kept_on_arrival == [0, 1]

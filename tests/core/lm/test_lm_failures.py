@@ -17,6 +17,7 @@ from dspex_core.errors import (
     LMProviderError,
     LMRateLimitError,
     LMRequestError,
+    LMTimeoutError,
     LMUnavailableError,
     LMUnreachableError,
 )
@@ -274,3 +275,10 @@ def waits_without_waiting(monkeypatch):
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     return waits
+
+
+@pytest.mark.parametrize("call", [whole, streamed])
+async def test_a_deadline_that_passes_between_attempts_names_the_last_failure(call, start_model):
+    model = start_model(lambda _: web.json_response({"error": {"message": "the cluster burns"}}, status=503))
+    with pytest.raises(LMTimeoutError, match=r"deadline of 0\.3 s, .*; the last failure was: .*503, the cluster burns"):
+        await call(lm_of(model, deadline_seconds=0.3))

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dspex_core.errors import ConfigurationError
+from dspex_core.invalid import first_problem
 from dspex_core.usage import Usage
 
 _LIMITS = {"usd", "lm_calls", "tokens", "seconds"}
@@ -95,9 +96,8 @@ class Budget(Limits):
         try:
             super().__init__(**limits)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigurationError(f"Budget({where}=…): {first['msg']}; got {first['input']!r}") from None
+            where, what = first_problem(error)
+            raise ConfigurationError(f"Budget({where}=…): {what}") from None
 
     @property
     def limits(self) -> Limits:

@@ -1,11 +1,15 @@
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError, UnknownNameError
+from dspex_core.invalid import first_problem
 from dspex_core.lm._presets import Preset, preset_of
 from dspex_core.seam import LMConfig, configuration_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SHARED_WITH_FALLBACKS = ("temperature", "max_tokens", "cache", "timeout_seconds", "deadline_seconds", "concurrency")
 AZURE_API_VERSION = "2024-10-21"
@@ -30,7 +34,7 @@ def lm_config(model: str, **options: Any) -> LMConfig:
         ConfigurationError: If an option does not fit, or nothing says where the model is served.
     """
     if options.get("fallbacks"):
-        options["fallbacks"] = tuple(_fallback(other, options) for other in options["fallbacks"])
+        options["fallbacks"] = _fallbacks(model, options)
     try:
         config = LMConfig(model=model, **options)
         # Read here and recorded, so that a worker elsewhere calls the address that the user meant.
@@ -46,7 +50,10 @@ def lm_config(model: str, **options: Any) -> LMConfig:
         if first["type"] == "extra_forbidden":
             known = ("api_key", *(name for name in LMConfig.model_fields if name != "model"))
             raise UnknownNameError("LM option", str(first["loc"][-1]), known) from None
-        raise ConfigurationError(f"LM {model!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where, what = first_problem(error)
+        # Further fields of a request may be anything, a secret too.
+        what = first["msg"] if first["loc"][0] == "extra" else what
+        raise ConfigurationError(f"LM {model!r}: {where}: {what}") from None
     served_at(config)
     return config
 
@@ -69,7 +76,10 @@ def without_version(url: str, preset: Preset) -> str:
     return url.rstrip("/").removesuffix("/v1") if preset.api == "anthropic" else url
 
 
-def _fallback(other: Any, options: dict[str, Any]) -> Any:
-    if isinstance(other, str):
-        return lm_config(other, **{name: options[name] for name in _SHARED_WITH_FALLBACKS if name in options})
-    return configuration_of(other) if hasattr(other, "has_own_key") else other
+def _fallbacks(model: str, options: dict[str, Any]) -> tuple[LMConfig, ...]:
+    given = options["fallbacks"]
+    if not isinstance(given, (list, tuple)):
+        raise ConfigurationError(f"LM {model!r}: fallbacks are a list: fallbacks=[{given!r}]")
+    shared = {name: options[name] for name in _SHARED_WITH_FALLBACKS if name in options}
+    others = cast("Sequence[Any]", given)
+    return tuple(lm_config(other, **shared) if isinstance(other, str) else configuration_of(other) for other in others)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from dspex_core import events
 from dspex_core.errors import InputError, LMError
+from dspex_core.invalid import first_problem
 from dspex_core.lm._accounting import answered, usage_of_call
 from dspex_core.lm._attempts import in_time, in_turns
 from dspex_core.lm._begun import Begun
@@ -117,8 +118,8 @@ class LM:
             said = [Message.model_validate(message) for message in messages]
             said += [] if prompt is None else [Message(role="user", content=prompt)]
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise InputError(f"{self!r}: {'.'.join(map(str, first['loc']))} of a message: {first['msg']}") from None
+            where, what = first_problem(error)
+            raise InputError(f"{self!r}: {where or 'form'} of a message: {what}") from None
         if not said:
             raise InputError(f"{self!r} was given nothing to answer: pass a prompt or messages=")
         response = await self.generate(LMRequest(messages=tuple(said)))
@@ -133,7 +134,7 @@ class LM:
         fallbacks is tried but briefly; what cannot be cured by waiting, such as a rejected key, is not passed on.
 
         Raises:
-            ConfigurationError: If there is no key.
+            ConfigurationError: If there is no key, for this model or for a fallback.
             LMUnavailableError: If the provider is left alone for a while after many failures. A call that is part of an
                 evaluation waits instead.
             LMError: If no good answer came after all retries that make sense.
@@ -349,6 +350,9 @@ class LM:
         loop = asyncio.get_running_loop()
         here = self._loops.get(loop)
         if here is None:
+            # Not when it is wanted, which may be hours later.
+            for other in self._fallbacks_now():
+                other.check()
             provider = provider_of(self.config, api_key=self._api_key, heed=self._open_pool().heed)
             here = self._loops[loop] = _OnLoop(provider)
             await provider.open()

@@ -6,6 +6,7 @@ from typing import Any, Self
 import pydantic
 
 from dspex_core.errors import ProgramError
+from dspex_core.invalid import first_problem
 from dspex_core.programs import DeclaredProgram
 from dspex_core.signature import InputField, Signature, SignatureSpec
 from dspex_core.tools import Tool, ToolSpec
@@ -32,11 +33,8 @@ class DeclaredAgent(pydantic.BaseModel):
         try:
             return cls.model_validate({"max_iters": max_iters, **declared.options, "signature": declared.signature})
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ProgramError(
-                f"the options of a declared {declared.module} cannot be used: {where}: {first['msg']}"
-            ) from None
+            where, what = first_problem(error)
+            raise ProgramError(f"the options of a declared {declared.module} cannot be used: {where}: {what}") from None
 
     def imported_later(self) -> list[Tool]:
         """The tools, without their functions."""

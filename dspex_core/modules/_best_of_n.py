@@ -16,6 +16,7 @@ from dspex_core.errors import (
     RetrievalError,
     may_pass,
 )
+from dspex_core.invalid import first_problem
 from dspex_core.modules._module import Module, checked_module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
@@ -150,9 +151,8 @@ class BestOfN(Module):
         try:
             options = _Options.model_validate(declared.options)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ProgramError(f"a {declared.module} cannot be made: option {where!r}: {first['msg']}") from None
+            where, what = first_problem(error)
+            raise ProgramError(f"a {declared.module} cannot be made: option {where!r}: {what}") from None
         if len(declared.parts) != 1:
             raise ProgramError(f"a {declared.module} is declared with {len(declared.parts)} parts; it runs one module")
         return cls(build(declared.parts[0]), options.N, options.reward_fn, options.threshold, options.fail_count)

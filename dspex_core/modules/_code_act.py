@@ -14,7 +14,7 @@ from dspex_core.modules._agent import (
 )
 from dspex_core.modules._code import SANDBOX_RULES, code_in
 from dspex_core.modules._module import Module
-from dspex_core.modules._predict import ChainOfThought, Predict
+from dspex_core.modules._predict import ChainOfThought, Predict, check_inputs
 from dspex_core.modules._trajectory import Trajectory
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
@@ -71,6 +71,7 @@ class CodeAct(Module):
         limit = (
             self.max_iters if "max_iters" in self.signature.input_fields else inputs.pop("max_iters", self.max_iters)
         )
+        check_inputs(self.signature, inputs)
         trajectory = Trajectory()
         session: bytes | None = None
         for _ in range(checked_limit(limit)):

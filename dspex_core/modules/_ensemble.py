@@ -11,6 +11,7 @@ import pydantic
 from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import AdapterParseError, InputError, ProgramError
+from dspex_core.invalid import first_problem
 from dspex_core.metrics import majority
 from dspex_core.modules._bounded import bounded
 from dspex_core.modules._module import Module
@@ -111,9 +112,8 @@ class EnsembledProgram(Module):
         try:
             options = _Options.model_validate(declared.options)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ProgramError(f"an ensemble cannot be made: option {where!r}: {first['msg']}") from None
+            where, what = first_problem(error)
+            raise ProgramError(f"an ensemble cannot be made: option {where!r}: {what}") from None
         return EnsembledProgram([build(part) for part in declared.parts], **dict(options))
 
     def import_reduce(self, trust: Collection[str] | None) -> None:

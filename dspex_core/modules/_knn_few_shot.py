@@ -8,6 +8,7 @@ import pydantic
 from pydantic_core import to_jsonable_python
 
 from dspex_core.errors import AdapterParseError, ConfigurationError, LMContextLengthError, ProgramError
+from dspex_core.invalid import first_problem
 from dspex_core.metrics import METRICS, is_built_in, metric_reference, resolve_metric, score_of
 from dspex_core.modules._bounded import bounded
 from dspex_core.modules._module import Module
@@ -152,9 +153,8 @@ class KNNFewShotProgram(Module):
                 given["metric"] = CodeReference.model_validate(given["metric"])
             options = NearestDemos.model_validate(given)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "retriever"
-            raise ProgramError(f"a knn_few_shot cannot be made: option {where!r}: {first['msg']}") from None
+            where, what = first_problem(error)
+            raise ProgramError(f"a knn_few_shot cannot be made: option {where or 'retriever'!r}: {what}") from None
         if not 1 <= len(declared.parts) <= 2:  # noqa: PLR2004 - the module and, perhaps, its teacher
             raise ProgramError(f"a knn_few_shot is declared with {len(declared.parts)} parts; it runs one module")
         module, *teachers = (build(part) for part in declared.parts)

@@ -4,6 +4,7 @@ from typing import Any, cast
 import pydantic
 
 from dspex_core.errors import InputError, ProgramError
+from dspex_core.invalid import first_problem
 from dspex_core.modules._module import Module
 from dspex_core.modules._predict import Predict
 from dspex_core.programs import DeclaredProgram, ProgramReference
@@ -91,9 +92,8 @@ class MultiChainComparison(Module):
         try:
             options = _Options.model_validate(declared.options)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ProgramError(f"a multi_chain_comparison cannot be made: option {where!r}: {first['msg']}") from None
+            where, what = first_problem(error)
+            raise ProgramError(f"a multi_chain_comparison cannot be made: option {where!r}: {what}") from None
         return cls(declared.signature.build(), options.M, options.temperature)
 
     def _attempt(self, number: int, completion: Mapping[str, Any] | Prediction) -> str:

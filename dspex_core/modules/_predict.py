@@ -1,4 +1,5 @@
 import copy
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
@@ -27,6 +28,23 @@ from dspex_core.seam import (
 from dspex_core.signature import OutputField, Signature, signature_of
 
 
+def check_inputs(signature: type[Signature], inputs: Mapping[str, Any]) -> None:
+    """Refuse inputs that are not those of a signature.
+
+    Raises:
+        ProgramError: If one is missing or unknown; names it, and the one that may be meant.
+    """
+    missing = [name for name in signature.input_fields if name not in inputs]
+    wanted = f"{signature.__name__} takes {', '.join(signature.input_fields)}"
+    for name in inputs:
+        if name not in signature.input_fields:
+            near = difflib.get_close_matches(name, missing, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ProgramError(f"there is no input {name!r}; {hint}{wanted}")
+    if missing:
+        raise ProgramError(f"input {missing[0]!r} is missing; {wanted}")
+
+
 class Predict(Module):
     """One question to a model: a signature's inputs in, its outputs out.
 
@@ -53,7 +71,7 @@ class Predict(Module):
 
     async def forward(self, **inputs: Any) -> Prediction:
         """Ask the model."""
-        self._check(inputs)
+        check_inputs(self.signature, inputs)
         asked = _Asked(self)
         adapter = self.adapter
         try:
@@ -169,14 +187,6 @@ class Predict(Module):
                 error = failure
         raise error
 
-    def _check(self, inputs: dict[str, Any]) -> None:
-        for name in self.signature.input_fields:
-            if name not in inputs:
-                raise ProgramError(f"input {name!r} is missing; {self._wanted()}")
-        for name in inputs:
-            if name not in self.signature.input_fields:
-                raise ProgramError(f"there is no input {name!r}; {self._wanted()}")
-
     def _checked_demo(self, number: int, demo: Any) -> dict[str, Any]:
         if not isinstance(demo, (Example, Mapping)):
             raise ProgramError(f"demo {number} is a {type(demo).__name__}: give an Example, or fields by name")
@@ -187,9 +197,6 @@ class Predict(Module):
                 f"its fields are {', '.join(fields) or 'none'}"
             )
         return {name: plain(value) for name, value in fields.items()}
-
-    def _wanted(self) -> str:
-        return f"{self.signature.__name__} takes {', '.join(self.signature.input_fields)}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # Signature and state never change in place, so a copy may share them.

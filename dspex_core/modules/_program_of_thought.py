@@ -10,7 +10,7 @@ from dspex_core.modules._agent import (
 )
 from dspex_core.modules._code import SANDBOX_RULES, code_in
 from dspex_core.modules._module import Module
-from dspex_core.modules._predict import ChainOfThought
+from dspex_core.modules._predict import ChainOfThought, check_inputs
 from dspex_core.modules._trajectory import Trajectory, ask_with_less
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
@@ -58,6 +58,7 @@ class ProgramOfThought(Module):
 
     async def forward(self, **inputs: Any) -> Prediction:
         """Have programs written until one works, and then ask for the outputs."""
+        check_inputs(self.signature, inputs)
         trajectory = Trajectory()
         written = await self.code_generate(**inputs)
         code, result = await self._run(written.generated_code, trajectory)

@@ -7,7 +7,7 @@ from dspex_core.adapters import Adapter
 from dspex_core.errors import AdapterParseError, ToolError
 from dspex_core.modules._agent import DeclaredAgent, answer_signature, check_fields, checked_limit, derived_signature
 from dspex_core.modules._module import Module
-from dspex_core.modules._predict import ChainOfThought, Predict
+from dspex_core.modules._predict import ChainOfThought, Predict, check_inputs
 from dspex_core.modules._trajectory import Trajectory
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
@@ -63,6 +63,7 @@ class ReAct(Module):
         limit = (
             self.max_iters if "max_iters" in self.signature.input_fields else inputs.pop("max_iters", self.max_iters)
         )
+        check_inputs(self.signature, inputs)
         trajectory = Trajectory()
         for _ in range(checked_limit(limit)):
             if await self._step(trajectory, inputs) == FINISH:

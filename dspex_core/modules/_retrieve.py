@@ -5,6 +5,7 @@ from typing import Any, Self
 import pydantic
 
 from dspex_core.errors import ConfigurationError, ProgramError
+from dspex_core.invalid import first_problem
 from dspex_core.modules._module import Module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
@@ -89,11 +90,8 @@ class Retrieve(Module):
         try:
             given = _Options.model_validate(options)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ProgramError(
-                f"a retrieve is declared with options that do not fit: {where}: {first['msg']}"
-            ) from None
+            where, what = first_problem(error)
+            raise ProgramError(f"a retrieve is declared with options that do not fit: {where}: {what}") from None
         return cls(**dict(given))
 
     def require_trust(self, trust: Collection[str] | None) -> None:

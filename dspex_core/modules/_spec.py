@@ -7,6 +7,7 @@ from typing import Any, cast
 import pydantic
 
 from dspex_core.errors import InputError, ProgramError, TrustError
+from dspex_core.invalid import first_problem
 from dspex_core.metrics import METRICS
 from dspex_core.modules._build import build_program
 from dspex_core.modules._module import Module
@@ -170,9 +171,8 @@ def _named(where: str, key: str | None = None) -> Generator[None]:
     try:
         yield
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        inner = ".".join(str(part) for part in first["loc"])
-        raise ProgramError(f"{place}: {inner}: {first['msg']}") from None
+        inner, what = first_problem(error)
+        raise ProgramError(f"{place}: {inner}: {what}") from None
     except TrustError as error:
         raise TrustError(f"{place}: {error}") from error
     except InputError as error:

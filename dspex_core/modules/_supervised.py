@@ -4,6 +4,7 @@ from typing import Any
 import pydantic
 
 from dspex_core.errors import ProgramError
+from dspex_core.invalid import first_problem
 from dspex_core.modules._module import Module, checked_module
 from dspex_core.programs import DeclaredProgram, ProgramReference
 from dspex_core.record import Prediction
@@ -78,9 +79,8 @@ class Supervised(Module):
         try:
             options = _Options.model_validate(declared.options)
         except pydantic.ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ProgramError(f"a supervised part cannot be made: option {where!r}: {first['msg']}") from None
+            where, what = first_problem(error)
+            raise ProgramError(f"a supervised part cannot be made: option {where!r}: {what}") from None
         if len(declared.parts) != 1:
             raise ProgramError(f"a supervised part is declared with {len(declared.parts)} parts; it runs one module")
         [part] = declared.parts

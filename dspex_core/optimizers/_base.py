@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 from dspex_core.budget import Limits
 from dspex_core.errors import BudgetReachedError, ConfigurationError, DatasetError, DSPExError, UnknownNameError
 from dspex_core.events import OptimizerFinished, OptimizerStarted
+from dspex_core.invalid import first_problem
 from dspex_core.modules import as_program, as_rows
 from dspex_core.optimizers._folds import CrossValidation
 from dspex_core.optimizers._given import require_program, require_rows
@@ -103,11 +104,10 @@ class Optimizer(BaseModel):
         try:
             return handler(options)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            if first["type"] == "extra_forbidden":
+            where, what = first_problem(error)
+            if error.errors(include_url=False)[0]["type"] == "extra_forbidden":
                 raise UnknownNameError(f"{cls.__name__} option", where, cls.model_fields) from None
-            raise ConfigurationError(f"{cls.__name__} option {where!r}: {first['msg']}") from None
+            raise ConfigurationError(f"{cls.__name__} option {where!r}: {what}") from None
 
     def imported_paths(self) -> tuple[str, ...]:
         """Import paths of the code, besides the metric, that its options name."""

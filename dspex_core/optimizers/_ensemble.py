@@ -4,6 +4,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.errors import ConfigurationError
+from dspex_core.invalid import first_problem
 from dspex_core.modules import EnsembledProgram, Module, as_program
 from dspex_core.optimizers._result import CompileResult
 from dspex_core.usage import Usage
@@ -43,9 +44,8 @@ class Ensemble(BaseModel):
         try:
             super().__init__(**options)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigurationError(f"Ensemble option {where!r}: {first['msg']}") from None
+            where, what = first_problem(error)
+            raise ConfigurationError(f"Ensemble option {where!r}: {what}") from None
 
     async def compile(self, programs: Sequence[Module | CompileResult[Any]]) -> CompileResult[EnsembledProgram]:
         """Put programs together.

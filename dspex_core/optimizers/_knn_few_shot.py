@@ -4,6 +4,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dspex_core.errors import ConfigurationError, DatasetError, EvaluationError, UnknownNameError
+from dspex_core.invalid import first_problem
 from dspex_core.modules import KNNFewShotProgram, Module, NearestDemos, as_program
 from dspex_core.optimizers._result import Candidate, CompileResult
 from dspex_core.record import Example, require_inputs
@@ -57,9 +58,8 @@ class KNNFewShot:
         try:
             self.options = NearestDemos(k=k, **few_shot_bootstrap_args)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigurationError(f"KNNFewShot option {where!r}: {first['msg']}") from None
+            where, what = first_problem(error)
+            raise ConfigurationError(f"KNNFewShot option {where!r}: {what}") from None
         self.retriever = _retriever(k, trainset, vectorizer) if retriever is None else retriever
         if retriever is not None and (trainset is not None or vectorizer is not None):
             raise ConfigurationError("KNNFewShot: give a retriever, or a trainset and a vectorizer, not both")

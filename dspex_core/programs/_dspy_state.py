@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.errors import ProgramError
+from dspex_core.invalid import first_problem
 from dspex_core.programs._dspy_lm import lm_from_dspy, lm_to_dspy
 from dspex_core.seam import PredictorState, ProgramState
 from dspex_core.signature import Signature
@@ -194,11 +195,10 @@ def _read(name: str, data: Any, form: type[_Form]) -> _Form:
     try:
         return form.model_validate(data, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] in ("extra_forbidden", "too_long"):
+        where, what = first_problem(error)
+        if error.errors(include_url=False)[0]["type"] in ("extra_forbidden", "too_long"):
             raise ProgramError(f"{where!r} of {name!r} has no equivalent here") from None
-        raise ProgramError(f"{name!r} is not what DSPy writes: {where}: {first['msg']}") from None
+        raise ProgramError(f"{name!r} is not what DSPy writes: {where}: {what}") from None
 
 
 def _spaced(name: str) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dspex_core.errors import ProgramError
+from dspex_core.invalid import first_problem
 from dspex_core.programs._disk import is_dspy_state, read_object, write_whole
 from dspex_core.references import CodeReference
 from dspex_core.seam import ProgramState
@@ -117,6 +118,5 @@ def read_versioned(path: str | Path, data: dict[str, Any], form: type[_Form], *,
     try:
         return form.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ProgramError(f"{path} is not a {what} file: {where}: {first['msg']}") from None
+        where, wrong = first_problem(error)
+        raise ProgramError(f"{path} is not a {what} file: {where}: {wrong}") from None

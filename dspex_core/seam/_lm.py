@@ -31,6 +31,19 @@ def _without_credentials(url: str | None) -> str | None:
     return url.rstrip("/")
 
 
+_OPTIONS_OF_THEIR_OWN = ("model", "temperature", "max_tokens", "reasoning_effort")
+_SET_BY_US = ("messages", "input", "system", "stream", "stream_options", "n")
+
+
+def _further(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    for name in fields:
+        if name in _OPTIONS_OF_THEIR_OWN:
+            raise ConfigurationError(f"extra={{{name!r}: …}}: that is an option of the LM itself: write {name}=…")
+        if name in _SET_BY_US:
+            raise ConfigurationError(f"extra={{{name!r}: …}}: every call sets that itself: leave it out")
+    return fields
+
+
 class LMConfig(BaseModel):
     """Which model to call and how. Holds no key: this is recorded in programs and workflow histories.
 
@@ -43,7 +56,7 @@ class LMConfig(BaseModel):
         max_tokens: Most tokens an answer may have; None leaves it to the provider.
         reasoning: Whether the model thinks before it answers and so takes other parameters; None goes by its name.
         reasoning_effort: How much it is to think, in the provider's words, such as "low".
-        extra: Further fields of the request, such as {"top_p": 0.9}; they win over all others.
+        extra: Further fields of the request, such as {"top_p": 0.9}; none that has an option here or that calls set.
         prompt_caching: Whether the common beginning of prompts is marked for a provider's cache that takes marks.
         price_per_million: US dollars for a million tokens sent, and received; None takes the list price.
         fallbacks: Models that take a call, one after the other, when this one cannot be reached for a while.
@@ -67,7 +80,7 @@ class LMConfig(BaseModel):
     max_tokens: int | None = Field(default=None, gt=0)
     reasoning: bool | None = None
     reasoning_effort: str | None = None
-    extra: dict[str, JsonValue] = {}
+    extra: Annotated[dict[str, JsonValue], AfterValidator(_further)] = {}
     prompt_caching: bool = True
     price_per_million: tuple[NonNegativeFloat, NonNegativeFloat] | None = None
     fallbacks: "tuple[LMConfig, ...]" = ()

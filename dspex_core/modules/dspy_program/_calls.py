@@ -106,6 +106,8 @@ def _with_options(lm: LMConfig | None, in_force: LMConfig | None, given: dict[st
     for name in ("max_tokens", "max_completion_tokens"):
         if name in given:
             changes["max_tokens"] = given.pop(name)
+    if "reasoning_effort" in given:
+        changes["reasoning_effort"] = given.pop("reasoning_effort")
     if given:
         changes["extra"] = {**base.extra, **given}
     try:

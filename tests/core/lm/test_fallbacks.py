@@ -168,3 +168,17 @@ async def test_retries_and_the_time_of_a_stream_are_in_its_usage(provider):
     *_, answer = [piece async for piece in lm.stream(request())]
     assert answer.usage.retries == 0
     assert answer.usage.latency_seconds > 0
+
+
+@pytest.mark.parametrize("given", ["openai/gpt-4o-mini", LMConfig(model="openai/gpt-4o-mini"), 3])
+def test_fallbacks_that_are_no_list_are_refused_and_the_list_is_shown(given):
+    with pytest.raises(ConfigurationError, match=r"LM 'openai/first': fallbacks are a list: fallbacks=\[.*(mini|3)"):
+        LM("openai/first", fallbacks=given)
+
+
+async def test_a_fallback_without_its_key_is_found_by_the_first_call(up, monkeypatch):
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    lm = lm_of(up, fallbacks=["anthropic/claude-haiku-4-5"])
+    with pytest.raises(ConfigurationError, match="no API key for anthropic/claude-haiku-4-5: set ANTHROPIC_API_KEY"):
+        await lm.generate(request())
+    assert not up.calls

@@ -271,3 +271,35 @@ def test_an_unknown_option_is_named_with_the_nearest_one():
         LM("openai/fake", temprature=0.5)
     with pytest.raises(UnknownNameError, match="unknown LM option 'max_retries'"):
         LM("openai/fake", fallbacks=["openai/second"], max_retries=3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "complaint"),
+    [
+        ({"stream": True}, "extra={'stream': …}: every call sets that itself"),
+        ({"messages": []}, "extra={'messages': …}: every call sets that itself"),
+        ({"temperature": 1}, "extra={'temperature': …}: that is an option of the LM itself: write temperature="),
+    ],
+)
+def test_further_fields_that_would_spoil_every_call_are_refused_when_the_lm_is_made(extra, complaint):
+    with pytest.raises(ConfigurationError, match=complaint):
+        LM(MODEL, extra=extra)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"temperature": "hot"}, "temperature: .*, not 'hot'"),
+        ({"max_tokens": 0}, "max_tokens: .*, not 0"),
+        ({"price_per_million": (1, "x" * 100)}, "price_per_million.1: .*, not 'x{79} …$"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_shown(options, complaint):
+    with pytest.raises(ConfigurationError, match=complaint):
+        LM(MODEL, **options)
+
+
+def test_a_further_field_that_does_not_fit_is_named_and_not_shown():
+    with pytest.raises(ConfigurationError, match="extra.header") as caught:
+        LM(MODEL, extra={"header": b"secret"})
+    assert "secret" not in str(caught.value)

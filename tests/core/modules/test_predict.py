@@ -68,6 +68,7 @@ async def test_an_empty_answer_is_corrected_like_any_other(start_model):
     [
         ({}, "input 'text' is missing; StringSignature takes text"),
         ({"text": "a", "txet": "b"}, "there is no input 'txet'; StringSignature takes text"),
+        ({"txet": "b"}, r"there is no input 'txet'; did you mean 'text'\? StringSignature takes text"),
     ],
 )
 async def test_wrong_inputs_are_named_before_any_call(provider, inputs, complaint):

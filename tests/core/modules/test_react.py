@@ -227,3 +227,8 @@ async def test_an_agent_learns_from_its_own_successful_runs(start_provider, desk
     assert best.baseline_score == 100
     demos = best.candidates[-1].state.predictors["react"].demos
     assert [demo["next_tool_name"] for demo in demos] == ["lookup", "lookup", "calculator", "finish"][-len(demos) :]
+
+
+async def test_a_misspelt_input_is_named_with_what_the_agent_takes():
+    with pytest.raises(ProgramError, match=r"no input 'questoin'; did you mean 'question'\? \w+ takes question$"):
+        await ReAct(FIELDS, [])(questoin="Who?")

@@ -87,7 +87,7 @@ async def test_a_module_of_a_users_that_fails_is_a_lost_try_and_a_wrong_call_is_
 
     best = BestOfN(Flaky(), N=3, reward_fn=lambda *_: 1.0, threshold=1.0)
     assert (await best(text="x")).said == "x"
-    with using(lm=lm_of(start_model(lambda _: ""))), pytest.raises(ProgramError, match="input 'text' is missing"):
+    with using(lm=lm_of(start_model(lambda _: ""))), pytest.raises(ProgramError, match="there is no input 'txt'"):
         await BestOfN(Predict("text -> said"), 3, lambda *_: 1.0, threshold=1.0)(txt="x")
 
 

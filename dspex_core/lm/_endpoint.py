@@ -1,7 +1,7 @@
 import json
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode
@@ -24,7 +24,7 @@ from dspex_core.errors import (
     LMUnreachableError,
 )
 from dspex_core.lm._config import served_at
-from dspex_core.lm._http import Connections, Reply, Unreachable, close_with_loop
+from dspex_core.lm._http import Connections, Reply, Unreachable, close_with_loop, unreachable
 from dspex_core.lm._presets import preset_of
 from dspex_core.lm._rates import retry_after
 from dspex_core.redaction import keep_secret, redacted
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _TRANSPORTS = ("httpx", "httpcore", "aiohttp")
-_REFUSED = {"ConnectError", "ClientConnectorError", "ClientConnectorDNSError"}
-"""What the transports call it if no connection could be made."""
 _RETRIED = {408, 409}
 _QUOTA_SPENT = {"insufficient_quota", "billing_error"}
 _STATUS_OF_TYPE = {
@@ -170,10 +168,7 @@ class Endpoint:
         try:
             reply = await self._connections.post(f"{self._base}{path}{self._query}", sent)
         except Unreachable as error:
-            if error.timed_out:
-                raise self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s") from None
-            kind = LMUnreachableError if error.refused else LMConnectionError
-            raise self.error(kind, f"cannot reach {self.url}: {error}") from None
+            raise self._unreachable(error) from None
         if self._heed is not None:
             self._heed(reply.headers)
         if not 200 <= reply.status < 300:  # noqa: PLR2004 - HTTP
@@ -212,30 +207,19 @@ class Endpoint:
         try:
             yield
         except (TimeoutError, sdk.APIConnectionError) as error:
-            causes = list(_causes(error))
-            refused = any(type(cause).__name__ in _REFUSED for cause in causes)
-            broke = refused or any(
-                isinstance(cause, OSError) for cause in causes if not isinstance(cause, TimeoutError)
-            )
-            # The SDK calls a connection that could not be made a timeout, too.
-            if isinstance(error, (TimeoutError, sdk.APITimeoutError)) and not broke:
-                raise self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s") from None
-            kind, reason = LMUnreachableError if refused else LMConnectionError, str(error.__cause__ or error)
-            raise self.error(kind, f"cannot reach {self.url}: {reason}") from None
-        except sdk.APIResponseValidationError as error:
-            raise self.error(LMMalformedResponseError, f"an unreadable answer ({type(error).__name__})") from None
+            raise self._unreachable(unreachable(error)) from None
+        except sdk.APIResponseValidationError:
+            raise self.error(LMMalformedResponseError, "an answer without what its API promises") from None
         except sdk.APIError as error:
             # `from None`: the SDK's own error quotes headers and bodies, and a workflow history would keep it.
             raise self._api_error(error) from None
-        except (ValueError, TypeError, AttributeError) as error:
-            raise self.error(LMMalformedResponseError, f"an unreadable answer ({type(error).__name__})") from None
+        except (ValueError, TypeError, AttributeError):
+            raise self.error(LMMalformedResponseError, "an answer that cannot be read") from None
         except Exception as error:
             # In the middle of a stream, an SDK may let the errors of its transport through as they are.
             if not type(error).__module__.startswith(_TRANSPORTS):
                 raise
-            if "Timeout" in type(error).__name__:
-                raise self.error(LMTimeoutError, f"nothing more within {self._timeout_seconds:g} s") from None
-            raise self.error(LMConnectionError, f"the stream broke off ({type(error).__name__})") from None
+            raise self._unreachable(unreachable(error)) from None
 
     def error(
         self, kind: type[LMError], detail: str, *, status: int | None = None, retry_after: float | None = None
@@ -272,6 +256,12 @@ class Endpoint:
             fallback = LMContextLengthError
         return self.error(kinds.get(known, fallback), detail, status=status, retry_after=retry_after)
 
+    def _unreachable(self, met: Unreachable) -> LMError:
+        if met.timed_out:
+            return self.error(LMTimeoutError, f"no answer within {self._timeout_seconds:g} s")
+        kind = LMUnreachableError if met.refused else LMConnectionError
+        return self.error(kind, f"cannot reach {self.url}: {met}" if met.refused else f"{self.url}: {met}")
+
     def _status_error(self, reply: Reply) -> LMError:
         if reply.status < 400:  # noqa: PLR2004 - HTTP
             target = reply.headers.get("location", "").partition("?")[0][:200]
@@ -287,13 +277,6 @@ class Endpoint:
             return self._status_error(Reply(answer.status_code, answer.headers, answer.content))
         detail, code = _said(error.body) if error.body else (str(error.message), "")
         return self.failure(detail, code=code)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what it came from, and so on."""
-    while error is not None:
-        yield error
-        error = error.__cause__
 
 
 def _said_in(body: bytes) -> tuple[str, str]:

@@ -1,7 +1,10 @@
+import errno
+import os
+import socket
 import ssl
 import urllib.request
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,18 +92,50 @@ class Connections:
             # A redirect names another address, and this request holds the key.
             async with self._session.post(url, data=body, allow_redirects=False) as response:
                 return Reply(response.status, response.headers, await response.read())
-        except TimeoutError as error:
-            refused = isinstance(error, aiohttp.ClientConnectionError) and isinstance(error, aiohttp.ClientOSError)
-            raise Unreachable(str(error), timed_out=not refused) from None
         except (aiohttp.ClientError, OSError) as error:
-            refused = isinstance(error, aiohttp.ClientConnectorError)
-            raise Unreachable(str(error) or type(error).__name__, refused=refused) from None
+            raise unreachable(error) from None
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+
+
+def unreachable(error: BaseException) -> Unreachable:
+    """Why no answer came, in words for people who never heard of the libraries that tell it.
+
+    Args:
+        error: What a transport, or an SDK over one, raised.
+    """
+    import aiohttp  # noqa: PLC0415
+
+    told = next((cause for cause in _causes(error) if isinstance(cause, (aiohttp.ClientError, OSError))), error)
+    refused = isinstance(told, (aiohttp.ClientConnectorError, ConnectionRefusedError, socket.gaierror))
+    # An SDK's own has no cause where it gave up itself.
+    timed_out = not refused and (isinstance(told, TimeoutError) or "Timeout" in type(told).__name__)
+    for kinds, words in (
+        ((aiohttp.ClientConnectorDNSError, socket.gaierror), "there is no such host"),
+        ((aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError), "its certificate is not trusted"),
+        ((aiohttp.ClientSSLError, ssl.SSLError), "no TLS connection comes about; does it serve http:// alone?"),
+        (aiohttp.ClientHttpProxyError, "the proxy lets no call through"),
+        (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
+        (aiohttp.ClientPayloadError, "the answer broke off"),
+        (aiohttp.ClientResponseError, "what answers there speaks no HTTP"),
+        (ConnectionRefusedError, "nobody listens there"),
+    ):
+        if isinstance(told, kinds) or isinstance(told.__cause__, kinds):
+            return Unreachable(words, timed_out=timed_out, refused=refused)
+    words = "no connection comes about" if refused else "the connection broke"
+    if isinstance(told, OSError) and told.errno in errno.errorcode:
+        words = os.strerror(told.errno).lower()
+    return Unreachable(words, timed_out=timed_out, refused=refused)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _trusted() -> ssl.SSLContext:

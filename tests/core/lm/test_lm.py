@@ -300,6 +300,6 @@ def test_an_option_that_does_not_fit_is_shown(options, complaint):
 
 
 def test_a_further_field_that_does_not_fit_is_named_and_not_shown():
-    with pytest.raises(ConfigurationError, match="extra.header") as caught:
+    with pytest.raises(ConfigurationError, match=r"extra\.header") as caught:
         LM(MODEL, extra={"header": b"secret"})
     assert "secret" not in str(caught.value)

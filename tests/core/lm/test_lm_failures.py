@@ -285,3 +285,48 @@ async def test_a_deadline_that_passes_between_attempts_names_the_last_failure(ca
     await lm._on_this_loop()  # imports take their time
     with pytest.raises(LMTimeoutError, match=r"deadline of 0\.8 s, .*; the last failure was: .*503, the cluster burns"):
         await call(lm)
+
+
+async def closed_at_once(reader, writer):
+    await reader.read(10)
+    writer.close()
+
+
+async def no_http(reader, writer):
+    await reader.read(10)
+    writer.write(b"SSH-2.0-OpenSSH\r\n\r\n")
+    writer.close()
+
+
+async def cut_off(reader, writer):
+    await reader.read(10)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 500\r\n\r\ndata: {")
+    writer.close()
+
+
+@pytest.mark.parametrize("call", [whole, streamed])
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+@pytest.mark.parametrize(
+    ("behave", "words"),
+    [
+        (closed_at_once, "the connection was closed before an answer came"),
+        (no_http, "what answers there speaks no HTTP"),
+        (cut_off, "the answer broke off"),
+    ],
+)
+@pytest.mark.usefixtures("short_waits")
+async def test_a_connection_that_fails_is_told_of_in_words_of_our_own(behave, words, provider, call, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    server = await asyncio.start_server(behave, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    lm = LM(f"{provider}/{behave.__name__}-{call.__name__}", api_base=address, cache=False)
+    with pytest.raises(LMConnectionError, match=f"{address}: {words}$") as caught:
+        await call(lm)
+    assert not isinstance(caught.value, (LMUnreachableError, LMTimeoutError))
+    server.close()
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_an_address_that_refuses_connections_is_told_of_in_words_of_our_own():
+    with pytest.raises(LMUnreachableError, match=r"cannot reach http://127.0.0.1:\d+/v1: nobody listens there$"):
+        await LM("openai/refused", api_base=nowhere()).generate(request())

@@ -1,7 +1,7 @@
 import contextlib
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
@@ -84,7 +84,7 @@ def size_text(count: float) -> str:
 
 
 @contextlib.contextmanager
-def _written_whole(path: Path) -> Iterator[IO[str]]:
+def _written_whole(path: Path) -> Generator[IO[str]]:
     # A pipe or a terminal holds nothing that could be lost, and cannot be replaced.
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8") as file:

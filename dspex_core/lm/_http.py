@@ -127,8 +127,9 @@ def unreachable(error: BaseException) -> Unreachable:
         if isinstance(told, kinds) or isinstance(told.__cause__, kinds):
             return Unreachable(words, timed_out=timed_out, refused=refused)
     words = "no connection comes about" if refused else "the connection broke"
-    if isinstance(told, OSError) and told.errno in errno.errorcode:
-        words = os.strerror(told.errno).lower()
+    number = told.errno if isinstance(told, OSError) else None
+    if number is not None and number in errno.errorcode:
+        words = os.strerror(number).lower()
     return Unreachable(words, timed_out=timed_out, refused=refused)
 
 

@@ -2,15 +2,18 @@ from contextlib import suppress
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 
 from dspex_core.errors import RunConflictError
 
-from ._evaluation import EVALUATION
+from ._evaluation import EVALUATION, Evaluation
 from ._values import EvaluationInput, EvaluationOutput
 
 TRIES = 120
 """One a second."""
+
+WIND_UP_SECONDS = 10.0
+"""How long a search that ends early waits for rows under way, which are paid for; a worker hears of it after five."""
 
 
 async def started_evaluation(
@@ -35,3 +38,19 @@ async def started_evaluation(
             )
         await workflow.sleep(1)
     raise RunConflictError(f"{workflow_id} of an earlier run does not end: terminate it, and resume the run again")
+
+
+async def wound_up(child: "workflow.ChildWorkflowHandle[Any, EvaluationOutput] | None") -> EvaluationOutput:
+    """What an evaluation took whose rows nobody wants any more, as the search ends early; nothing if that takes long.
+
+    A run that is cancelled hard waits for nothing: it ends at once, and its evaluations with it.
+    """
+    if child is None or workflow.cancellation_reason() is not None:
+        return EvaluationOutput()
+    with suppress(FailureError):
+        await child.signal(Evaluation.wind_up)
+        await workflow.wait([child], timeout=WIND_UP_SECONDS)
+        if child.done():
+            return child.result()
+        child.cancel()
+    return EvaluationOutput()

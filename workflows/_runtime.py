@@ -70,7 +70,7 @@ from dspex_core.seam import (
 )
 from dspex_core.usage import Usage
 
-from ._children import started_evaluation
+from ._children import started_evaluation, wound_up
 from ._control import Controlled, held_in, in_background
 from ._evaluation import EVALUATION, evaluation_id
 from ._evaluation import Evaluation as EvaluationRun
@@ -360,7 +360,10 @@ class WorkflowRuntime:
                 )
                 if not self._run.gate.is_open:
                     self._tell_to_wind_up(child)
-                output = await child
+                output = await asyncio.shield(child)
+            except asyncio.CancelledError:
+                output = await wound_up(self._under_way[workflow_id])
+                raise
             except ChildWorkflowError as error:
                 if is_cancelled_exception(error):
                     raise asyncio.CancelledError from error

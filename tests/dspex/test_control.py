@@ -117,6 +117,16 @@ async def test_a_cancelled_run_ends_with_the_best_it_has_found_so_far(platform, 
     assert run.id in (platform.home / "cancelled.html").read_text(encoding="utf-8")
 
 
+async def test_what_the_rows_under_way_took_is_told_by_a_run_that_is_cancelled(platform, client, slow_model):
+    run = await compiled(client, slow_model, "cancelled-midway")
+    await until_requests(slow_model, len(VAL) + len(TRAIN) + 1)
+    slow_model.change(latency_ms=800)
+    await run.cancel()
+    result = await run.result()
+    assert result.ended_early == "cancelled"
+    assert result.usage.lm_calls == slow_model.stats().requests
+
+
 async def test_a_run_cancelled_before_anything_was_scored_says_so(platform, client, slow_model):
     run = await compiled(client, slow_model, "cancelled-at-once")
     await until_requests(slow_model, 1)

@@ -82,6 +82,7 @@ async def test_a_candidate_scored_while_an_earlier_one_was_not_counts_too(compil
     result = await compiled(12, "patient", "please")
     assert [(c.index, c.label, c.score) for c in result.candidates] == [(0, "baseline", 25.0), (1, "please", 100.0)]
     assert result.score == 100.0
+    assert result.usage.lm_calls == 12  # those of the one that was not scored to its end were paid for, too
 
 
 async def test_a_search_ended_before_it_scored_anything_gives_the_program_as_it_was(start_model):

@@ -3,9 +3,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks._child import given, report
+from benchmarks.with_dspex._pages import read_pages
 from benchmarks.with_dspex._triage import MODEL, Triage, examples
 from dspex import Client
 from dspex.devserver import dev_server
@@ -21,15 +25,15 @@ def say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def cpu_seconds(*, but: set[int]) -> float:
-    """CPU time so far of all processes that share this one's home: the server, the worker and what they started."""
+def cpu_seconds(*, of: set[int] | None = None, but: frozenset[int] = frozenset()) -> float:
+    """CPU time so far of these processes, or of all that share this one's home: the server, the worker and theirs."""
     proc = Path("/proc")
     if not proc.exists():
         raise RuntimeError("CPU time of other processes is read from /proc, which there is not")
     mine = f"DSPEX_HOME={os.environ['DSPEX_HOME']}".encode()
     ticks = 0
     for folder in proc.iterdir():
-        if folder.name.isdecimal() and int(folder.name) not in but:
+        if folder.name.isdecimal() and int(folder.name) not in but and (of is None or int(folder.name) in of):
             try:
                 if mine in (folder / "environ").read_bytes().split(b"\0"):
                     fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
@@ -39,52 +43,75 @@ def cpu_seconds(*, but: set[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-async def watch(client: Client, count: int) -> None:
-    """What the process of the watchers does."""
+async def watch(options: dict[str, Any]) -> None:
+    """What the process of those who watch does."""
+    if "dashboard" in options:
+        await read_pages(options["dashboard"], RUN_ID, options["pages"])
+        return
 
     async def one() -> None:
         async for _ in client.get_run(RUN_ID).events():
             pass
 
-    say("watching")
-    await asyncio.gather(*(one() for _ in range(count)))
+    async with await Client.connect() as client:
+        await asyncio.gather(*(one() for _ in range(options["watchers"])))
+
+
+@asynccontextmanager
+async def dashboard(environment: dict[str, str]) -> AsyncGenerator[tuple[str, int]]:
+    """A dashboard in a process of its own: its address, and its process."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dspex", "dashboard", "--port", "0"), env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    if process.stderr is None:
+        raise RuntimeError("a pipe was asked for, and there is none")
+    try:
+        while not (line := (await process.stderr.readline()).decode()).startswith("dashboard"):
+            if not line:
+                raise RuntimeError("the dashboard ended before it said its address")
+        yield line.split()[1], process.pid
+    finally:
+        process.terminate()
+        await process.communicate()
 
 
 async def main() -> None:
     options = given()
-    if "address" in options:
-        async with await Client.connect() as client:
-            await watch(client, options["watchers"])
+    if "api_base" not in options:
+        await watch(options)
         return
     lm = LM(MODEL, api_base=options["api_base"], concurrency=16)
     train, dev = examples(60), examples(60, first=60)
-    async with (
-        dev_server(say, binary_home=Path(options["binary_home"])) as server,
-        WorkerProcess(server, say=say),
-        await Client.connect(server) as client,
-    ):
+    async with AsyncExitStack() as open_:
+        server = await open_.enter_async_context(dev_server(say, binary_home=Path(options["binary_home"])))
+        await open_.enter_async_context(WorkerProcess(server, say=say))
+        client = await open_.enter_async_context(await Client.connect(server))
+        environment = os.environ | {"TEMPORAL_ADDRESS": server.address, "TEMPORAL_NAMESPACE": server.namespace}
         warm = await client.compile(
             Predict(Triage), optimizer=OPTIMIZER, trainset=examples(8, first=900), valset=examples(4, first=950), lm=lm
         )
         await warm.result()
+        asked, but, serving = {"watchers": options["watchers"]}, {os.getpid()}, set[int]()
+        if options["pages"]:
+            address, pid = await open_.enter_async_context(dashboard(environment))
+            asked, serving = {"dashboard": address, "pages": options["pages"]}, {pid}
         run = await client.compile(
             Predict(Triage), optimizer=OPTIMIZER, trainset=train, valset=dev, lm=lm, id=RUN_ID, chunk_rows=4
         )
-        began, but = time.perf_counter(), {os.getpid()}
-        watchers = None
-        if options["watchers"]:
-            asked = json.dumps({"address": server.address, "watchers": options["watchers"]})
-            watchers = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "benchmarks.with_dspex.watched_compile", asked),
-                env=os.environ | {"TEMPORAL_ADDRESS": server.address, "TEMPORAL_NAMESPACE": server.namespace},
-            )
-            but.add(watchers.pid)
-        before = cpu_seconds(but=but)
+        began = time.perf_counter()
+        watching = None
+        if options["watchers"] or options["pages"]:
+            command = (sys.executable, "-m", "benchmarks.with_dspex.watched_compile", json.dumps(asked))
+            watching = await asyncio.create_subprocess_exec(*command, env=environment)
+            but.add(watching.pid)
+        others = frozenset(but | serving)
+        before, served = cpu_seconds(but=others), cpu_seconds(of=serving)
         await run.result()
-        seconds, spent = time.perf_counter() - began, cpu_seconds(but=but) - before
-        if watchers is not None and await watchers.wait():
-            raise RuntimeError("the watchers did not see the end")
-    report(seconds=seconds, cpu_seconds=spent, cores=float(os.cpu_count() or 1))
+        seconds = time.perf_counter() - began
+        spent, served = cpu_seconds(but=others) - before, cpu_seconds(of=serving) - served
+        if watching is not None and await watching.wait():
+            raise RuntimeError("who watched did not see the end")
+    report(seconds=seconds, cpu_seconds=spent, dashboard_seconds=served, cores=float(os.cpu_count() or 1))
 
 
 if __name__ == "__main__":

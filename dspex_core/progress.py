@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +22,8 @@ from dspex_core.events import (
 from dspex_core.usage import Usage
 
 _PACE_SECONDS = 30.0
+_BREAKER_WORD_SECONDS = 180.0
+"""A model that fails for two minutes is waited for no longer: its run parks, or another worker has taken the work."""
 
 
 class Progress(BaseModel):
@@ -66,6 +68,11 @@ class Progress(BaseModel):
     def best_score(self) -> float | None:
         """Best score so far in percent, of candidates scored on all rows."""
         return max((candidate.score for candidate in self.candidates if candidate.rows is None), default=None)
+
+    def left_alone(self, at: datetime) -> tuple[BreakerChanged, ...]:
+        """Of `breakers`, those whose word is not too old at that moment: a worker that died takes none back."""
+        latest = timedelta(seconds=_BREAKER_WORD_SECONDS)
+        return tuple(each for each in self.breakers if each.at is None or at - each.at <= latest)
 
     @property
     def usage_so_far(self) -> Usage:

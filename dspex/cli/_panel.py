@@ -1,7 +1,8 @@
 """What a terminal shows of a compile under way: a few lines that fit into 80 columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -30,6 +31,7 @@ class Sight:
         rows_per_second: How fast rows are done, if that is known.
         seconds_left: How long the phase will take at that pace.
         hint: What Ctrl-C does.
+        at: The moment.
     """
 
     progress: Progress
@@ -39,6 +41,7 @@ class Sight:
     rows_per_second: float | None = None
     seconds_left: float | None = None
     hint: str = ""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def panel(sight: Sight) -> RenderableType:
@@ -56,7 +59,7 @@ def panel(sight: Sight) -> RenderableType:
     ):
         table.add_row("budget", _budget(parts))
     table.add_row("took", Text(usage_line(progress.usage_so_far)))
-    table.add_row("faults", _faults(progress))
+    table.add_row("faults", _faults(sight))
     lines: list[RenderableType] = [_head(sight), table]
     if sight.hint:
         lines.append(Text(sight.hint, style="dim", no_wrap=True, overflow="ellipsis"))
@@ -109,14 +112,15 @@ def _budget(parts: Sequence[tuple[float, str]]) -> Table:
     return _beside(bar, f"{share:.0%}  {', '.join(told for _, told in parts)}")
 
 
-def _faults(progress: Progress) -> Text:
+def _faults(sight: Sight) -> Text:
+    progress, broken = sight.progress, sight.progress.left_alone(sight.at)
     failed = sum(each.failed for each in progress.candidates)
     said = f"{progress.usage_so_far.retries:,} retries, {failed:,} rows failed, "
-    if not progress.breakers:
+    if not broken:
         return Text.assemble(said, ("breaker closed", "green"))
-    broken = progress.breakers[-1]
-    tried = "is tried again" if broken.state == "half_open" else "is left alone"
-    return Text.assemble(said, (f"breaker {broken.state.replace('_', ' ')}: {broken.model} {tried}", "bold red"))
+    last = broken[-1]
+    tried = "is tried again" if last.state == "half_open" else "is left alone"
+    return Text.assemble(said, (f"breaker {last.state.replace('_', ' ')}: {last.model} {tried}", "bold red"))
 
 
 def _beside(bar: ProgressBar, text: str) -> Table:

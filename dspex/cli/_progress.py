@@ -128,6 +128,7 @@ class ProgressView:
                 rows_per_second=self._pace.rows_per_second(at=now),
                 seconds_left=self._pace.seconds_left(self._progress, at=now),
                 hint=self._hint,
+                at=today,
             )
         )
 

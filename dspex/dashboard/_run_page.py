@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 from dspex.dashboard._board import Board
 from dspex.dashboard._candidate_page import candidate_address
 from dspex.dashboard._chart import ScoreChart
@@ -78,7 +80,7 @@ class _Head:
         self._web_ui.set_visibility(status.web_ui is not None)
         set_attribute(self._web_ui, "href", status.web_ui or "#")
         waits = f"Waits: {status.parked_reason}" if status.parked_reason else None
-        broken = () if view.ended else view.progress.breakers
+        broken = () if view.ended else view.progress.left_alone(datetime.now(UTC))
         alone = [f"{each.model} keeps failing and is left alone for now: {each.reason}" for each in broken]
         said = [trouble, status.failure, waits, status.note, *alone]
         self._trouble.show("\n".join(text for text in said if text))

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 from dspex_core.budget import Limits
 from dspex_core.events import (
     BreakerChanged,
@@ -116,6 +118,15 @@ def test_the_pace_is_that_of_the_last_half_minute():
     progress = rows_at(pace, progress, *((10.0 + step, 20 + step) for step in range(1, 61)))
     assert pace.rows_per_second(at=70.0) == 1.0
     assert pace.rows_per_second(at=100.0) < 1.0, "it has stood still"
+
+
+def test_a_model_is_left_alone_no_longer_once_whoever_said_so_is_silent_for_long():
+    at = datetime(2026, 11, 24, 3, tzinfo=UTC)
+    broken = BreakerChanged(model="openai/a", endpoint="http://there", state="open", at=at)
+    here = BreakerChanged(model="openai/b", endpoint="http://there", state="open")
+    progress = folded(PhaseStarted(phase="x"), broken, here)
+    assert progress.left_alone(at + timedelta(seconds=120)) == (broken, here)
+    assert progress.left_alone(at + timedelta(hours=1)) == (here,)
 
 
 def test_the_pace_begins_anew_with_a_phase():

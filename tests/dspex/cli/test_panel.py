@@ -1,6 +1,7 @@
 """What a terminal shows of a run under way."""
 
 import io
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.cells import cell_len
@@ -77,7 +78,10 @@ def test_a_run_that_is_held_up_has_no_pace():
 
 
 def test_a_model_that_is_left_alone_is_named():
-    assert "breaker open: openai/gpt-4o-mini is left" in lines_of(Sight(folded(*EVENTS, OPEN)))[-1]
+    at = datetime(2026, 11, 24, 3, tzinfo=UTC)
+    progress = folded(*EVENTS, OPEN.model_copy(update={"at": at}))
+    assert "breaker open: openai/gpt-4o-mini is left" in lines_of(Sight(progress, at=at))[-1]
+    assert "breaker closed" in lines_of(Sight(progress, at=at + timedelta(hours=1)))[-1]
 
 
 def test_a_terminal_without_the_characters_is_shown_none_of_them():

@@ -16,9 +16,9 @@ from dspex.client._connection import Connection
 from dspex.client._evaluations import Evaluations
 from dspex.client._patience import rpc_error
 from dspex.client._pollers import is_polled
-from dspex.client._run import Run, optimizer_name
+from dspex.client._run import Run
 from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
-from dspex.client._status import UNDER_WAY, RunSummary, searchable_status
+from dspex.client._status import UNDER_WAY, RunSummary, searchable_status, summary_of
 from dspex.client._wanted import CompileOptions, WantedCompile, config_of, program_of
 from dspex.devserver import Server, configured_server, connect_to, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
@@ -227,26 +227,21 @@ class Client:
     async def list_runs(self, *, limit: int = 100) -> list[RunSummary]:
         """Compiles on this server, the newest first."""
         types = ", ".join(f"'{name}'" for name in COMPILE_TYPES)
-        found: list[RunSummary] = []
-        listing: AsyncIterator[Any] = self._connection.temporal.list_workflows(
-            f"WorkflowType IN ({types})", limit=limit
-        )
-        async for execution in listing:
-            attributes = execution.typed_search_attributes
-            found.append(
-                RunSummary(
-                    id=execution.id,
-                    status=searchable_status(execution),
-                    optimizer=optimizer_name(execution.workflow_type),
-                    phase=attributes.get(workflows.PHASE),
-                    score=attributes.get(workflows.BEST_SCORE),
-                    started=execution.start_time.isoformat(timespec="seconds"),
-                    program=attributes.get(workflows.PROGRAM),
-                    lm_calls=attributes.get(workflows.LM_CALLS),
-                    cost_usd=attributes.get(workflows.COST_USD),
-                )
-            )
-        return found
+        return await self._listed(f"WorkflowType IN ({types})", limit)
+
+    async def list_waiting(self, *, limit: int = 100) -> list[RunSummary]:
+        """Runs of programs that stand still until a person decides something or resumes them, the newest first.
+
+        A server that does not know our search attributes lists none.
+        """
+        if not await self._register():
+            return []
+        of_programs = f"WorkflowType = '{workflows.PROGRAM_RUN}' AND ExecutionStatus = 'Running'"
+        return await self._listed(f"{of_programs} AND {workflows.STATUS.name} = 'parked'", limit)
+
+    async def _listed(self, query: str, limit: int) -> list[RunSummary]:
+        listing: AsyncIterator[Any] = self._connection.temporal.list_workflows(query, limit=limit)
+        return [summary_of(execution) async for execution in listing]
 
     async def evaluate(
         self,

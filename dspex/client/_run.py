@@ -19,7 +19,7 @@ from dspex.client._legs import seconds_of
 from dspex.client._log import RunLog, moment_of
 from dspex.client._looks import Looks, beside
 from dspex.client._patience import patiently, rpc_error
-from dspex.client._status import UNDER_WAY, RunStatus, early_end_in_words, searchable_status
+from dspex.client._status import UNDER_WAY, RunStatus, early_end_in_words, optimizer_name, searchable_status
 from dspex.client._trouble import failure_of, trouble_below, trouble_of
 from dspex.client._words import end_at_once, say_to
 from dspex.devserver import web_ui_link
@@ -345,11 +345,6 @@ class Run(Answers):
         except WorkflowFailureError as error:
             return failure_of(error)
         return ""
-
-
-def optimizer_name(workflow_type: str) -> str:
-    """The registered name of the optimizer that a workflow type is of."""
-    return next((name for name, found in OPTIMIZERS.items() if found.__name__ == workflow_type), workflow_type)
 
 
 def _finished(optimizer: str, output: "workflows.CompileOutput") -> Progress:

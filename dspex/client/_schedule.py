@@ -17,7 +17,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from dspex.client._run import optimizer_name
+from dspex.client._status import optimizer_name
 from dspex.client._wanted import WantedCompile
 from dspex_core.errors import ConfigurationError, RunConflictError, ServerUnavailableError
 

@@ -6,6 +6,7 @@ from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 
 from dspex._rooms import workflows
 from dspex_core.budget import Limits
+from dspex_core.optimizers import OPTIMIZERS
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
 
@@ -68,7 +69,7 @@ class RunStatus(BaseModel):
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A line of `Client.list_runs`; what the server's search attributes do not tell is None."""
+    """A line of `Client.list_runs` or `list_waiting`; what the server's search attributes do not tell is None."""
 
     id: str
     status: Status
@@ -102,3 +103,24 @@ def early_end_in_words(reason: str | None, *, scored: bool) -> str | None:
     if reason is None:
         return None
     return f"ended early: {reason}" + ("" if scored else ", before anything was scored")
+
+
+def summary_of(execution: WorkflowExecution) -> RunSummary:
+    """What the server tells of a run in a list."""
+    attributes = execution.typed_search_attributes
+    return RunSummary(
+        id=execution.id,
+        status=searchable_status(execution),
+        optimizer=optimizer_name(execution.workflow_type),
+        phase=attributes.get(workflows.PHASE),
+        score=attributes.get(workflows.BEST_SCORE),
+        started=execution.start_time.isoformat(timespec="seconds"),
+        program=attributes.get(workflows.PROGRAM),
+        lm_calls=attributes.get(workflows.LM_CALLS),
+        cost_usd=attributes.get(workflows.COST_USD),
+    )
+
+
+def optimizer_name(workflow_type: str) -> str:
+    """The registered name of the optimizer that a workflow type is of."""
+    return next((name for name, found in OPTIMIZERS.items() if found.__name__ == workflow_type), workflow_type)

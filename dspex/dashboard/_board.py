@@ -28,7 +28,7 @@ class Board:
         self._evaluations: dict[str, Evaluations] = {}
 
     def runs(self) -> Feed[list[RunSummary]]:
-        """All runs, the newest first."""
+        """All compiles, and runs of programs that wait for somebody."""
         return self._feeds.get("runs", lambda: Feed(self._list_again_and_again))
 
     def run(self, run_id: str) -> Feed[RunView]:
@@ -46,6 +46,7 @@ class Board:
     async def _list_again_and_again(self, stirred: asyncio.Event) -> AsyncGenerator[list[RunSummary]]:
         while True:
             stirred.clear()
-            yield await self.client.list_runs(limit=RUNS_LISTED)
+            waiting = await self.client.list_waiting(limit=RUNS_LISTED)
+            yield waiting + await self.client.list_runs(limit=RUNS_LISTED)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stirred.wait(), _LIST_SECONDS)

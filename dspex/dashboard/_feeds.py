@@ -84,6 +84,8 @@ class Feed(Generic[T]):
                         self._tell(value, None)
             except DSPExError as error:
                 self._tell(self.value, str(error))
+            except Exception as error:  # noqa: BLE001 - whoever watches is told; a page that stands still is worse
+                self._tell(self.value, f"a defect of the dashboard: {type(error).__name__}: {error}")
             else:
                 return
             await asyncio.sleep(RETRY_SECONDS)

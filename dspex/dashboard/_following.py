@@ -11,6 +11,7 @@ from typing import Any
 from dspex.client import Run, RunStatus
 from dspex_core.errors import DSPExError
 from dspex_core.events import CandidateProposed, Event
+from dspex_core.optimizers import OPTIMIZERS
 from dspex_core.progress import Pace, Progress, moment_of
 from dspex_core.seam import ProgramState
 
@@ -49,6 +50,11 @@ class RunView:
     log: tuple[LoggedEvent, ...] = ()
     seconds_left: float | None = None
     began: datetime | None = None
+
+    @property
+    def is_compile(self) -> bool:
+        """Whether it searches for a program, rather than runs one."""
+        return self.status.optimizer in OPTIMIZERS
 
     @property
     def ended(self) -> bool:
@@ -107,9 +113,10 @@ async def _read(run: Run, fold: "_Fold", stirred: asyncio.Event) -> None:
 
 async def _at_the_end(run: Run, fold: "_Fold") -> RunView:
     status = await run.status()
-    with contextlib.suppress(DSPExError):  # it ended without a result
-        for candidate in (await run.output()).candidates:
-            fold.states[candidate.index] = candidate.state
+    if status.optimizer in OPTIMIZERS:
+        with contextlib.suppress(DSPExError):  # it ended without a result
+            for candidate in (await run.output()).candidates:
+                fold.states[candidate.index] = candidate.state
     return fold.view(status)
 
 

@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 
+from dspex.dashboard._approvals_part import ApprovalsPart
 from dspex.dashboard._board import Board
 from dspex.dashboard._candidate_page import candidate_address
 from dspex.dashboard._chart import ScoreChart
@@ -34,11 +35,13 @@ async def run_page(board: Board, run_id: str) -> None:
         head = _Head(run_id)
         with box("div") as rest:
             controls = Controls(board, run_id)
-            figures = _Figures()
-            with section("Scores"):
-                chart = ScoreChart("Score of each candidate, and the best so far")
-            program = ProgramPart()
-            candidates = _Candidates(run_id)
+            approvals = ApprovalsPart(board, run_id)
+            with box("div") as of_compiles:
+                figures = _Figures()
+                with section("Scores"):
+                    chart = ScoreChart("Score of each candidate, and the best so far")
+                program = ProgramPart()
+                candidates = _Candidates(run_id)
             log = LogPart()
 
         def show() -> None:
@@ -47,10 +50,13 @@ async def run_page(board: Board, run_id: str) -> None:
             rest.set_visibility(view is not None)
             if view is not None:
                 controls.show(view)
-                figures.show(view)
-                chart.show([("", view.began, view.progress.candidates)])
-                program.show(view)
-                candidates.show(view)
+                approvals.show(view)
+                of_compiles.set_visibility(view.is_compile)
+                if view.is_compile:
+                    figures.show(view)
+                    chart.show([("", view.began, view.progress.candidates)])
+                    program.show(view)
+                    candidates.show(view)
                 log.show(view)
 
         await watch(feed, show)

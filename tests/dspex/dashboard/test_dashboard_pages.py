@@ -1,15 +1,19 @@
 """Pages in a real browser, of real runs."""
 
+import dataclasses
+import importlib
 import uuid
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from dashboards import TRAIN, VAL, start
 from playwright.async_api import expect
+from real_parts import USER_CODE
 
-from dspex_core import Example, Module, Predict, Signature
+from dspex import Client
+from dspex_core import LM, Example, Module, Predict, ReAct, Signature
 from dspex_core.optimizers import BootstrapFewShot, BootstrapFewShotWithRandomSearch, LabeledFewShot
-from dspex_core.testing import conformance_rows
+from dspex_core.testing import FakeProviderProcess, conformance_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -258,3 +262,38 @@ async def test_everything_is_reached_by_keyboard_alone(client, shared_platform, 
             break
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name=run.id)).to_be_visible()
+
+
+async def test_a_call_that_waits_for_a_person_is_found_and_decided_on_by_button(
+    shared_platform, open_page, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(USER_CODE)
+    desk = importlib.import_module("desk_app")
+    wanted = desk.step("", "pay", {"folder": str(tmp_path), "amount": 40}, thought=HOSTILE)
+    again = desk.step("observation_0", "pay", {"folder": HOSTILE, "amount": 2})
+    script = [desk.FINAL, desk.step("observation_1", "finish", {}), again, wanted]
+    queue = {**shared_platform.variables, "DSPEX_TASK_QUEUE": f"desk-{uuid.uuid4().hex}"}
+    for name, value in queue.items():
+        monkeypatch.setenv(name, value)
+    elsewhere = dataclasses.replace(shared_platform, variables=queue)
+    with FakeProviderProcess(script=script) as model, elsewhere.worker(trust=("desk_app",)):
+        async with await Client.connect() as asker:
+            lm = LM("openai/fake", api_base=model.base_url, cache=False)
+            program = ReAct("question -> answer", [desk.pay])
+            run = await asker.start_program(program, inputs={"question": desk.QUESTION}, lm=lm)
+            page = await open_page()
+            await page.get_by_role("link", name=run.id).click()
+            first = page.get_by_role("article", name="Call pay-1")
+            await expect(first).to_contain_text("40")
+            await first.get_by_role("button", name="Approve").click()
+            second = page.get_by_role("article", name="Call pay-2")
+            await expect(second.get_by_text(HOSTILE)).to_be_visible()
+            await expect(first).to_have_count(0)
+            await second.get_by_label("Why").fill("that is nobody's folder")
+            await second.get_by_role("button", name="Reject").click()
+            await expect(page.get_by_role("status")).to_have_text("completed")
+            await expect(page.get_by_role("region", name="To be decided")).to_be_hidden()
+            prediction = await run.prediction()
+    assert (tmp_path / "paid").read_text() == "40\n"
+    assert "that is nobody's folder" in prediction.trajectory["observation_1"]
+    assert await page.evaluate("window.broken_into") is None

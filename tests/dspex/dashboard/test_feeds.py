@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import ExitStack
 
+from dspex.dashboard import _feeds
 from dspex.dashboard._feeds import FEEDS_KEPT, Feed, Feeds
 from dspex_core.errors import ServerUnavailableError
 
@@ -85,6 +86,20 @@ async def test_what_keeps_it_from_being_followed_is_told_and_the_last_value_stay
         source.values.put_nowait(ServerUnavailableError("the server is away"))
         await feed.known(lambda value: False)
         assert (feed.value, feed.trouble) == ("first", "the server is away")
+
+
+async def test_a_defect_is_told_too_and_it_is_followed_on(monkeypatch):
+    monkeypatch.setattr(_feeds, "RETRY_SECONDS", 0.0)
+    source = Source()
+    feed = Feed(source.follow)
+    with feed.watching():
+        source.values.put_nowait(KeyError("optimizer"))
+        await feed.known(lambda value: False)
+        assert feed.trouble == "a defect of the dashboard: KeyError: 'optimizer'"
+        source.values.put_nowait("first")
+        while feed.trouble is not None:
+            await until(feed, "first")
+        assert feed.value == "first"
 
 
 async def test_feeds_that_nobody_watches_are_forgotten_in_time():

@@ -87,9 +87,8 @@ async def test_a_hundred_thousand_training_rows_and_fields_of_three_megabytes_st
         assert len(history.events) < 200
 
 
-async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(platform, monkeypatch):
+async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(platform):
     in_a_leg = 20
-    monkeypatch.setattr("workflows._evaluation.ACTIVITIES_A_LEG", in_a_leg)
     sizes_and_labels = ((1 + number % 7, LABELS[number % 3 > 0]) for number in range(SOME))
     rows = [Example(text="x" * size, label=label).with_inputs("text") for size, label in sizes_and_labels]
     expected = tuple(float(LABELS[len(row.text) % 2] == row.label) for row in rows)
@@ -101,6 +100,7 @@ async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(pl
             lm=platform.lm().config,
             dataset=await store_dataset(client._plugin.store, rows),
             chunk_rows=400,
+            chunks_a_leg=in_a_leg,
         )
         await client._start(workflows.EVALUATION, request, "in-legs", summary="", resume=False)
         output = await client.get_run("in-legs")._answer(workflows.EVALUATION, workflows.EvaluationOutput)
@@ -120,8 +120,7 @@ async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(pl
     assert last.score == percent(expected)
 
 
-async def test_a_budget_holds_over_all_legs_of_an_evaluation(platform, monkeypatch):
-    monkeypatch.setattr("workflows._evaluation.ACTIVITIES_A_LEG", 2)
+async def test_a_budget_holds_over_all_legs_of_an_evaluation(platform):
     async with own_worker(platform) as client:
         request = workflows.EvaluationInput(
             program=ProgramOutline.of(conformance_program()),
@@ -129,6 +128,7 @@ async def test_a_budget_holds_over_all_legs_of_an_evaluation(platform, monkeypat
             lm=platform.lm(cache=False, concurrency=2).config,
             dataset=await store_dataset(client._plugin.store, conformance_rows(16)),
             chunk_rows=2,
+            chunks_a_leg=2,
             allowance=Limits(lm_calls=9),
         )
         await client._start(workflows.EVALUATION, request, "held-in-legs", summary="", resume=False)

@@ -22,7 +22,7 @@ from dspex_core.usage import Usage
 from ._chunks import plan_chunks
 from ._control import Controlled, held_in
 from ._gathered import Gathered
-from ._options import ACTIVITIES_A_LEG, MOST_OUTSTANDING, activity_options
+from ._options import MOST_OUTSTANDING, activity_options
 from ._values import EvaluationInput, EvaluationOutput, EvaluationStatus
 
 EVALUATION = "Evaluation"
@@ -72,7 +72,7 @@ class Evaluation(Controlled):
         if input.kept is not None and input.kept.look and input.done is None:
             await self._find(input.kept)
         chunks = plan_chunks(len(self._indices), chunk_rows=input.chunk_rows)
-        leg = deque[Rows]([left for chunk in chunks if (left := self._left(chunk))][:ACTIVITIES_A_LEG])
+        leg = deque[Rows]([left for chunk in chunks if (left := self._left(chunk))][: input.chunks_a_leg])
         while leg and (self.gate.is_open or not self._is_part):
             await self.gate.opened()
             await asyncio.gather(*(self._work(leg) for _ in range(min(MOST_OUTSTANDING, len(leg)))))

@@ -26,6 +26,7 @@ _DO_NOT_DECIDE = {
         "price_per_million",
     },
     "chunk_rows": True,
+    "chunks_a_leg": True,
     "activity_queue": True,
 }
 """Parts of requests that say how work is done, and not what comes of it."""

@@ -12,7 +12,7 @@ MOST_OUTSTANDING = 32
 """Activities asked for at once by one workflow; from 64 on, servers were seen to fail its tasks."""
 
 ACTIVITIES_A_LEG = 1000
-"""After as many, an evaluation continues as new, so that its history stays small."""
+"""After as many, an evaluation or a program run continues as new, so that its history stays small."""
 
 
 class ActivityOptions(TypedDict):

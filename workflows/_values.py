@@ -166,6 +166,7 @@ class EvaluationInput(_Value):
         allowance: What its calls may take.
         kept: Where results are kept for a run that goes on from this one.
         seconds: How long earlier legs took.
+        chunks_a_leg: Chunks after which it continues as new.
     """
 
     program: ProgramOutline
@@ -181,6 +182,7 @@ class EvaluationInput(_Value):
     allowance: Limits | None = None
     kept: Kept | None = None
     seconds: float = 0.0
+    chunks_a_leg: int = ACTIVITIES_A_LEG
 
 
 class EvaluationOutput(_Value):

@@ -19,7 +19,9 @@ async def replay(paths):
         replayer = Replayer(workflows=[], plugins=[DSPExPlugin(artifacts=Path(empty).as_uri())])
         for path in paths:
             history = WorkflowHistory.from_json(path.stem, path.read_text(encoding="utf-8"))
-            await replayer.replay_workflow(history)
+            # Ids of parts and evaluations are made of it.
+            workflow_id = history.events[0].workflow_execution_started_event_attributes.workflow_id
+            await replayer.replay_workflow(WorkflowHistory(workflow_id, history.events))
             print(f"replayed {path.stem}")  # noqa: T201 - what the test counts
 
 

@@ -54,6 +54,20 @@ def test_every_kind_of_run_has_a_history():
     assert recorded == {workflow.__name__ for workflow in workflows.WORKFLOWS}
 
 
+def test_histories_hold_what_persons_parts_and_models_say_to_a_run_and_runs_of_several_legs():
+    said, ends = set(), set()
+    for path in HISTORIES:
+        for event in json.loads(path.read_text())["events"]:
+            accepted = event.get("workflowExecutionUpdateAcceptedEventAttributes")
+            signalled = event.get("workflowExecutionSignaledEventAttributes")
+            said |= {accepted["acceptedRequest"]["input"]["name"]} if accepted else set()
+            said |= {signalled["signalName"]} if signalled else set()
+            ends.add(event["eventType"].removeprefix("EVENT_TYPE_"))
+    assert {"pause", "resume", "raise_budget", "approve", "reject"} <= said
+    assert {"hold", "go_on", "part_stands", "streamed", "streamed_pieces"} <= said
+    assert {"WORKFLOW_EXECUTION_CONTINUED_AS_NEW", "CHILD_WORKFLOW_EXECUTION_COMPLETED"} <= ends
+
+
 def test_no_history_holds_a_path_of_the_machine_that_made_it():
     for path in HISTORIES:
         for content in contents_of(json.loads(path.read_text())):

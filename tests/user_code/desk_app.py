@@ -65,6 +65,7 @@ def pay_out(folder: str, amount: int) -> str:
 
 pay = Tool(pay_out, name="pay", needs_approval=True)
 deposit = Tool(pay_out, name="deposit")
+asked_for = Tool(lookup, name="asked_for", needs_approval=True)
 
 
 async def ask_model(text: str) -> str:

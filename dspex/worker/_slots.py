@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BETWEEN_LOOKS_SECONDS = 0.02
 """How often a worker that takes nothing now looks whether it may; and how long a chunk may be on its way in."""
 BETWEEN_COUNTS_SECONDS = 1.0
+"""How often a worker beside others looks whether it still is."""
+BETWEEN_COUNTS_ALONE_SECONDS = 0.2
+"""How often one that is alone does: until it knows of another it takes all chunks, and keeps them."""
 POLLS_BESIDE_OTHERS = 2
 """Activities that a worker without chunks asks for at once: all may be chunks."""
 
@@ -35,7 +38,8 @@ class FairSlots(CustomSlotSupplier):
     """Places for activities. A worker that is not alone leaves chunks that it could not begin yet to the others.
 
     Without that, all chunks of an evaluation may wait in the worker that asked first, while another has nothing to do.
-    A worker that is alone takes all there is, so that no other activity waits behind chunks.
+    A worker that is alone takes all there is, so that no other activity waits behind chunks; one that does not know yet
+    takes itself for one of several.
 
     Args:
         turns: What chunks wait for.
@@ -49,7 +53,7 @@ class FairSlots(CustomSlotSupplier):
         self._polling = 0
         self._chunks = 0
         self._chunk_came = 0.0
-        self.is_alone = True
+        self.is_alone = False
 
     async def reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit:
         """A place, as soon as there is one."""
@@ -99,8 +103,9 @@ class FairSlots(CustomSlotSupplier):
         while True:
             with suppress(RPCError):
                 answer = await client.workflow_service.describe_task_queue(request)
-                self.is_alone = len({poller.identity for poller in answer.pollers}) <= 1
-            await asyncio.sleep(BETWEEN_COUNTS_SECONDS)
+                # None: this one's first words have not arrived, nor perhaps another's.
+                self.is_alone = len({poller.identity for poller in answer.pollers}) == 1
+            await asyncio.sleep(BETWEEN_COUNTS_ALONE_SECONDS if self.is_alone else BETWEEN_COUNTS_SECONDS)
 
     def _takes_more(self) -> bool:
         if not self._chunks:

@@ -15,10 +15,11 @@ MOST = 8
 class Desk:
     """A worker's places, and the activities that come for them."""
 
-    def __init__(self, *, is_alone):
+    def __init__(self, *, is_alone=None):
         self.turns = Turns()
         self._slots = FairSlots(self.turns, most=MOST)
-        self._slots.is_alone = is_alone
+        if is_alone is not None:
+            self._slots.is_alone = is_alone
 
     def asks(self):
         """A place to take something with, if the worker asks for more now."""
@@ -46,6 +47,13 @@ def test_a_worker_that_is_alone_takes_all_there_is():
         assert desk.asks() is None
         desk.is_done(permits[0])
         assert desk.asks() is not None
+
+
+def test_a_worker_that_has_just_started_leaves_to_others_what_it_cannot_begin():
+    desk = Desk()
+    desk.comes(desk.asks())
+    with desk.turns.taken():
+        assert desk.asks() is None
 
 
 def test_beside_others_a_worker_asks_for_nothing_while_a_chunk_waits_in_it(desk):

@@ -1,4 +1,5 @@
 import asyncio
+import math
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ BETWEEN_COUNTS_SECONDS = 1.0
 """How often a worker beside others looks whether it still is."""
 BETWEEN_COUNTS_ALONE_SECONDS = 0.2
 """How often one that is alone does: until it knows of another it takes all chunks, and keeps them."""
+UNTIL_OTHERS_ARE_GONE_SECONDS = 10.0
 POLLS_BESIDE_OTHERS = 2
 """Activities that a worker without chunks asks for at once: all may be chunks."""
 
@@ -54,6 +56,7 @@ class FairSlots(CustomSlotSupplier):
         self._chunks = 0
         self._chunk_came = 0.0
         self.is_alone = False
+        self._heard_of_others = -math.inf
 
     async def reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit:
         """A place, as soon as there is one."""
@@ -89,6 +92,13 @@ class FairSlots(CustomSlotSupplier):
             self._polling -= not permit.is_used
             self._chunks -= permit.is_chunk
 
+    def hear(self, workers: set[str], *, own: str) -> None:
+        """Take in who takes activities, as the server tells: it may not know of all yet, or have forgotten some."""
+        if workers - {own}:
+            self._heard_of_others = time.monotonic()
+        since = time.monotonic() - self._heard_of_others
+        self.is_alone = workers == {own} and since >= UNTIL_OTHERS_ARE_GONE_SECONDS
+
     async def count_workers(self, client: Client, task_queue: str) -> None:
         """Keep finding out whether another worker takes activities of this queue, until cancelled."""
         from temporalio.api.enums.v1 import TaskQueueType  # noqa: PLC0415 - a large generated module
@@ -103,8 +113,7 @@ class FairSlots(CustomSlotSupplier):
         while True:
             with suppress(RPCError):
                 answer = await client.workflow_service.describe_task_queue(request)
-                # None: this one's first words have not arrived, nor perhaps another's.
-                self.is_alone = len({poller.identity for poller in answer.pollers}) == 1
+                self.hear({poller.identity for poller in answer.pollers}, own=client.identity)
             await asyncio.sleep(BETWEEN_COUNTS_ALONE_SECONDS if self.is_alone else BETWEEN_COUNTS_SECONDS)
 
     def _takes_more(self) -> bool:

@@ -56,6 +56,25 @@ def test_a_worker_that_has_just_started_leaves_to_others_what_it_cannot_begin():
         assert desk.asks() is None
 
 
+def test_a_worker_is_alone_once_it_alone_is_known_and_the_others_are_gone_for_long(monkeypatch):
+    slots = FairSlots(Turns(), most=MOST)
+    found = []
+    for workers in (set(), {"other"}, {"me"}):
+        slots.hear(workers, own="me")
+        found.append(slots.is_alone)
+    monkeypatch.setattr("dspex.worker._slots.UNTIL_OTHERS_ARE_GONE_SECONDS", 0.0)
+    for workers in ({"me"}, {"me", "other"}):
+        slots.hear(workers, own="me")
+        found.append(slots.is_alone)
+    assert found == [False, False, False, True, False]
+
+
+def test_a_worker_that_hears_of_itself_alone_when_it_starts_is_alone():
+    slots = FairSlots(Turns(), most=MOST)
+    slots.hear({"me"}, own="me")
+    assert slots.is_alone
+
+
 def test_beside_others_a_worker_asks_for_nothing_while_a_chunk_waits_in_it(desk):
     desk.comes(desk.asks())
     with desk.turns.taken() as turn:

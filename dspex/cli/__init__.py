@@ -2,8 +2,10 @@
 
 import sys
 
+from typer.exceptions import Abort, TyperException
+
 from dspex.cli._app import app
-from dspex.cli._shell import DONE, FAILED, fail, innermost, leave, say
+from dspex.cli._shell import DONE, FAILED, fail, innermost, leave, refuse, say
 from dspex_core.errors import DSPExError
 
 
@@ -12,7 +14,11 @@ def main() -> None:
     # A user's own modules are named relative to where the command is typed.
     sys.path.insert(0, "")
     try:
-        app()
+        leave(app(standalone_mode=False) or DONE)
+    except TyperException as error:
+        refuse(error)
+    except Abort:
+        leave(FAILED)
     except (DSPExError, BaseExceptionGroup) as error:
         if not isinstance(innermost(error), DSPExError):
             raise

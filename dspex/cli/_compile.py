@@ -74,6 +74,8 @@ async def compile_program(job: CompileJob) -> None:
             return
         run = await _started(client, job)
         say(f"run {run.id}{' is under way already: attached' if run.attached else ''}  {run.web_ui or ''}".rstrip())
+        if job.resume and not run.resumed and not run.attached:
+            say(f"there is no earlier run {run.id} to go on from: this one starts from the beginning")
         if job.detach:
             _tell_detached(run, job)
             return

@@ -6,6 +6,7 @@ from dspex.cli._inputs import (
     Task,
     TaskOptions,
     budget_of,
+    named_optimizer,
     optimizer_options,
     read_task,
     ready_lm,
@@ -14,7 +15,7 @@ from dspex.cli._inputs import (
 )
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
-from dspex_core.optimizers import Optimizer, optimizer_named
+from dspex_core.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ class CompileCommand:
             in_process=self.in_process,
             detach=self.detach,
             resume=self.resume,
+            run_id=self.run_id,
             output=self.output,
             mlflow=self.mlflow,
         )
         options = optimizer_options(self.settings or [], metric=self.metric, seed=self.seed)
-        optimizer = optimizer_named(self.optimizer).from_options(options)
+        optimizer = named_optimizer(self.optimizer).from_options(options)
         metric_reference(self.metric)
         task = read_task(self._task_options())
         if self.dry_run:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from dspex.tasks import examples_of, field_name, signature_of_columns
+from dspex.cli._shell import say
+from dspex.tasks import examples_of, field_name, labels_beside, signature_of_columns
 from dspex_core.budget import Budget
 from dspex_core.datasets import hold_out, read_rows, require_columns
 from dspex_core.errors import (
@@ -24,6 +25,7 @@ from dspex_core.errors import (
 )
 from dspex_core.lm import LM, preset_of
 from dspex_core.modules import Module, build_program, module_named
+from dspex_core.optimizers import Optimizer, optimizer_named
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
 from dspex_core.references import reference_to
@@ -32,6 +34,11 @@ from dspex_core.signature import InputField, Signature, signature_of, type_adapt
 
 _REACH_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
+_IN_PYTHON = {
+    "knnfewshot": "await KNNFewShot(3, trainset, vectorizer, metric=…).compile(program, valset=valset)",
+    "ensemble": "compile several programs, and await Ensemble().compile(programs)",
+}
+_LABELS_TOLD = 5
 _ON_LIMIT = ("park", "finish")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
@@ -79,7 +86,7 @@ def read_task(options: TaskOptions) -> Task:
         program = build_program(structure, trust=None)
         inputs, outputs = _columns_for(_signature_within(program), options)
     else:
-        signature, inputs, outputs = _signature(options, rows)
+        signature, inputs, outputs = _signature(options, rows, val_rows or ())
         program = (build or module_named(options.module))(signature)
     columns = inputs | outputs
     taken = _signature_within(program)
@@ -135,6 +142,23 @@ async def ready_lm(model: str, **options: Any) -> LM:
     return lm
 
 
+def named_optimizer(name: str) -> type[Optimizer]:
+    """The optimizer of that name.
+
+    Raises:
+        UnknownNameError: If there is none.
+        ConfigurationError: If it is one that only Python code can use; says how.
+    """
+    if hint := _IN_PYTHON.get(name.lower().replace("_", "").replace("-", "")):
+        raise ConfigurationError(f"--optimizer {name}: it searches nothing that a command could run; in Python, {hint}")
+    if ":" in name:
+        raise ConfigurationError(
+            f"--optimizer {name}: the command line takes DSPEx's own optimizers; await yours in Python, as "
+            "docs/optimizers.md says under 'Your own'"
+        )
+    return optimizer_named(name)
+
+
 def optimizer_options(settings: Sequence[str], *, metric: str, seed: int) -> dict[str, Any]:
     """Options of an optimizer from `--set key=value` settings; values are JSON where they can be.
 
@@ -186,7 +210,7 @@ def require_writable(path: str) -> None:
 
 
 def refuse_contradictions(
-    *, in_process: bool, detach: bool, resume: bool, output: str | None, mlflow: str | None
+    *, in_process: bool, detach: bool, resume: bool, run_id: str | None, output: str | None, mlflow: str | None
 ) -> None:
     """Refuse options of `compile` that cannot both be heeded.
 
@@ -198,6 +222,8 @@ def refuse_contradictions(
         raise ConfigurationError(
             f"--in-process and {other} exclude each other: only a durable run can be left or resumed"
         )
+    if resume and run_id is None:
+        raise ConfigurationError("--resume needs --id: name the run to go on from, as `dspex runs list` has it")
     if detach and output is not None:
         raise ConfigurationError("--detach and -o exclude each other: save the program later, with `dspex runs export`")
     if mlflow is not None and (in_process or detach):
@@ -240,7 +266,7 @@ def _models_in(value: Any) -> Iterator[LMConfig]:
 
 
 def _signature(
-    options: TaskOptions, rows: list[dict[str, Any]]
+    options: TaskOptions, rows: list[dict[str, Any]], val_rows: Sequence[dict[str, Any]]
 ) -> tuple[type[Signature], dict[str, str], dict[str, str]]:
     if options.signature:
         signature = signature_of(options.signature)
@@ -254,8 +280,25 @@ def _signature(
     if twice:
         raise SignatureError(f"{twice[0]!r} is both an --input and an --output")
     require_columns(rows, (inputs | outputs).values(), path=options.train)
-    signature = signature_of_columns(rows, inputs, outputs, instructions=options.instructions, path=options.train)
+    require_columns(val_rows, (inputs | outputs).values() if val_rows else (), path=options.val or "")
+    signature = signature_of_columns(
+        rows, inputs, outputs, instructions=options.instructions, path=options.train, further=val_rows
+    )
+    for name, column in outputs.items():
+        if labels := get_args(signature.model_fields[name].annotation):
+            _tell_labels_beside(labels, rows, val_rows, column)
     return signature, inputs, outputs
+
+
+def _tell_labels_beside(
+    labels: Sequence[str], rows: Sequence[dict[str, Any]], val_rows: Sequence[dict[str, Any]], column: str
+) -> None:
+    beside = labels_beside(sorted({row[column] for row in rows}), val_rows, column)
+    if not beside:
+        return
+    more = f" and {len(beside) - _LABELS_TOLD} more" if len(beside) > _LABELS_TOLD else ""
+    named = ", ".join(map(repr, beside[:_LABELS_TOLD])) + more
+    say(f"column {column!r}: a choice of {len(labels)} texts, {len(beside)} of them in --val alone: {named}")
 
 
 def _columns_for(signature: type[Signature], options: TaskOptions) -> tuple[dict[str, str], dict[str, str]]:
@@ -289,7 +332,7 @@ def _require_fit(
         if field not in signature.model_fields or signature.model_fields[field].annotation is str:
             continue
         fits = type_adapter(signature, field)
-        for number, row in enumerate(rows, start=1):
+        for number, row in enumerate(rows):
             try:
                 fits.validate_python(row[column])
             except ValidationError as error:

@@ -9,19 +9,24 @@ from rich.live import Live
 
 from dspex.cli._panel import Sight, panel
 from dspex.cli._shell import say
-from dspex.cli._words import duration, usage_line
+from dspex.cli._words import duration, scored_in_words, usage_line
 from dspex_core.events import (
     BreakerChanged,
     BudgetSet,
     CandidateEvaluated,
     Event,
+    OptimizationStep,
     PhaseStarted,
     RunHeldUp,
     RunParked,
     RunPaused,
     RunResumed,
+    UsageAdded,
 )
 from dspex_core.progress import Pace, Progress, moment_of
+
+FINE_TUNING = "fine-tuning"
+"""The phase of which every news is told: it takes minutes in which there is no other."""
 
 
 class ProgressView:
@@ -37,6 +42,7 @@ class ProgressView:
         self._hint = hint
         self._progress = Progress()
         self._pace = Pace()
+        self._scored = ""
         self._standing = ""
         self._held_since: datetime | None = None
         self._held_seconds = 0.0
@@ -53,6 +59,8 @@ class ProgressView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._scored:
+            say(self._scored)
         if self._live is not None:
             self._hint = ""  # the last panel stays on the screen
             self._live.stop()
@@ -83,8 +91,8 @@ class ProgressView:
             self._take_standing(event)
         if line := self._always(event):
             self.say(line)
-        elif self._live is None and (line := _plain(event, self._progress, before)):
-            say(line)
+        elif self._live is None:
+            self._tell_plainly(event, before)
 
     def _take_standing(self, event: RunPaused | RunParked | RunResumed) -> None:
         self._standing = {"run_paused": "paused", "run_parked": "parked"}.get(event.type, "")
@@ -115,6 +123,33 @@ class ProgressView:
             case _:
                 return None
 
+    def _plain(self, event: Event, before: Progress) -> str | None:
+        """What is said where no panel shows it."""
+        match event:
+            case CandidateEvaluated():
+                failed = f", {event.failed} rows failed" if event.failed else ""
+                return f"{event.label}: {scored_in_words(event)}{failed}"
+            case PhaseStarted() if self._progress.phase != before.phase:
+                return f"{event.phase}{f' ({event.rows} rows)' if event.rows else ''}"
+            case PhaseStarted() if event.phase == FINE_TUNING and event.detail != before.detail:
+                return f"{event.phase}: {event.detail}"
+            case BudgetSet() if event.budget is not None:
+                return f"budget: {event.budget}"
+            case _:
+                return None
+
+    def _tell_plainly(self, event: Event, before: Progress) -> None:
+        """Say a candidate's line with what follows it: what everything took is known once all of a step are scored."""
+        if self._scored and not isinstance(event, UsageAdded):
+            ends_step = isinstance(event, OptimizationStep)
+            say(f"{self._scored}; {usage_line(self._progress.usage)}" if ends_step else self._scored)
+            self._scored = ""
+        line = self._plain(event, before)
+        if isinstance(event, CandidateEvaluated):
+            self._scored = line or ""
+        elif line:
+            say(line)
+
     def _panel(self) -> RenderableType:
         today = datetime.now(UTC)
         now = today.timestamp()
@@ -131,22 +166,3 @@ class ProgressView:
                 at=today,
             )
         )
-
-
-def _plain(event: Event, progress: Progress, before: Progress) -> str | None:
-    match event:
-        case CandidateEvaluated():
-            failed = f", {event.failed} rows failed" if event.failed else ""
-            return f"{event.label}: {_scored(event)}{failed}; {usage_line(progress.usage)}"
-        case PhaseStarted() if progress.phase != before.phase:
-            return f"{event.phase}{f' ({event.rows} rows)' if event.rows else ''}"
-        case BudgetSet() if event.budget is not None:
-            return f"budget: {event.budget}"
-        case _:
-            return None
-
-
-def _scored(candidate: CandidateEvaluated) -> str:
-    if candidate.estimate is None:
-        return f"{candidate.score:.2f} %"
-    return f"about {candidate.estimate:.2f} %, out of the race after {candidate.rows} rows"

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from dspex.cli._compile import ENDED_WITH_A_RESULT, follow, run_document
 from dspex.cli._shell import say, tell, tell_json
-from dspex.cli._words import usage_line
+from dspex.cli._words import scored_in_words, usage_line
 from dspex.cli._worker import server_in_use
 from dspex.client import Client
 from dspex_core.errors import RunConflictError
@@ -72,7 +72,7 @@ async def show_run(run_id: str, *, report: str | None = None, as_json: bool) -> 
         tell(f"{'to be approved':<15} {call.call_id}: {call.tool}({json.dumps(call.args, ensure_ascii=False)})")
     if status.progress is not None:
         for candidate in status.progress.candidates:
-            tell(f"candidate {candidate.index:<5} {candidate.score:6.2f} %  {candidate.label}")
+            tell(f"candidate {candidate.index:<5} {candidate.label}: {scored_in_words(candidate)}")
     if status.usage is not None:
         tell(f"{'took':<15} {usage_line(status.usage)}")
 

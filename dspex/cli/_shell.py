@@ -10,6 +10,8 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
+from typer.exceptions import TyperException
+
 from dspex.cli._exporting import exporting
 from dspex_core.errors import DSPExError, InputError, ServerSetupError
 
@@ -68,6 +70,17 @@ def fail(error: BaseException) -> NoReturn:
     text = str(cause) if isinstance(cause, ServerSetupError) else " ".join(str(cause).split())
     say(f"error: {text}")
     leave(BAD_INPUT if isinstance(cause, InputError) else FAILED)
+
+
+def refuse(error: TyperException) -> NoReturn:
+    """End the process with one line about a command that cannot be understood; one without a word asks for help."""
+    context = getattr(error, "ctx", None)
+    text = " ".join(error.format_message().split())
+    if context is not None and text == " ".join(context.get_help().split()):
+        say(context.get_help())
+    else:
+        say(f"error: {text.rstrip('.')}{'' if context is None else f'; see {context.command_path} --help'}")
+    leave(error.exit_code)
 
 
 def leave(status: int) -> NoReturn:

@@ -6,24 +6,21 @@ from types import TracebackType
 from typing import Any, Self
 
 from temporalio.client import ScheduleHandle
-from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
 
 from dspex import settings
 from dspex._rooms import workflows
 from dspex.client._connection import Connection
 from dspex.client._evaluations import Evaluations
-from dspex.client._patience import rpc_error
 from dspex.client._pollers import is_polled
 from dspex.client._run import Run
 from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
-from dspex.client._status import UNDER_WAY, RunSummary, searchable_status, summary_of
+from dspex.client._starting import COMPILE_TYPES, Starting
+from dspex.client._status import RunSummary, summary_of
 from dspex.client._wanted import CompileOptions, WantedCompile, config_of, program_of
 from dspex.devserver import Server, configured_server, connect_to, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
 from dspex_core.artifacts import store_dataset
-from dspex_core.errors import RunConflictError, ServerUnavailableError
+from dspex_core.errors import ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
 from dspex_core.modules import Module, as_program, as_rows
@@ -31,8 +28,6 @@ from dspex_core.optimizers import Optimizer, require_rows
 from dspex_core.record import Example, Prediction, require_inputs
 from dspex_core.requests import ProgramOutline
 from dspex_core.seam import Evaluation, MetricLike
-
-COMPILE_TYPES = tuple(sorted(found.__name__ for found in workflows.COMPILE_WORKFLOWS.values()))
 
 
 class Client:
@@ -120,7 +115,7 @@ class Client:
         teacher_lm: LM | None = None,
         **options: Any,
     ) -> Run:
-        """Start a durable compile, or attach to the one of that id that is still going.
+        """Start a durable compile, or attach to the one of that id that still goes on, if it is the same.
 
         Args:
             program: The program, which may be a `dspy.Module`, or where it is imported from, as
@@ -141,7 +136,8 @@ class Client:
             UserWarning: If the budget is used up before the optimizer can have tried a second proposal.
 
         Raises:
-            InputError: If something given cannot be used; nothing was started then.
+            InputError: If something given cannot be used; nothing was started then. A `RunConflictError` if a run of
+                that id has ended and is not to be resumed, or is under way and was given something else.
         """
         given, teacher = CompileOptions(**options), as_program(teacher)
         rows = as_rows(trainset), as_rows(valset)
@@ -149,7 +145,8 @@ class Client:
         run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
         await wanted.warn()
         request = await wanted.request(self._plugin.store, searchable=await self._register())
-        attached = await self._start(
+        starting = Starting(self._connection.temporal, self._task_queue)
+        await starting.start(
             wanted.workflow_type,
             request,
             run_id,
@@ -157,7 +154,9 @@ class Client:
             resume=given.resume,
             priority=given.temporal_priority,
         )
-        return Run(self._connection, run_id, program=wanted.program, attached=attached)
+        run = Run(self._connection, run_id, program=wanted.program, attached=starting.attached)
+        run.resumed = starting.resumed
+        return run
 
     async def schedule(
         self,
@@ -225,7 +224,7 @@ class Client:
         return Evaluations(self._connection.temporal, self._connection.store, run_id)
 
     async def list_runs(self, *, limit: int = 100) -> list[RunSummary]:
-        """Compiles on this server, the newest first."""
+        """Compiles on this server, the newest first; of several runs of one id, the last."""
         types = ", ".join(f"'{name}'" for name in COMPILE_TYPES)
         return await self._listed(f"WorkflowType IN ({types})", limit)
 
@@ -240,8 +239,13 @@ class Client:
         return await self._listed(f"{of_programs} AND {workflows.STATUS.name} = 'parked'", limit)
 
     async def _listed(self, query: str, limit: int) -> list[RunSummary]:
-        listing: AsyncIterator[Any] = self._connection.temporal.list_workflows(query, limit=limit)
-        return [summary_of(execution) async for execution in listing]
+        found: dict[str, RunSummary] = {}
+        listing: AsyncIterator[Any] = self._connection.temporal.list_workflows(query)
+        async for execution in listing:
+            found.setdefault(execution.id, summary_of(execution))
+            if len(found) == limit:
+                break
+        return list(found.values())
 
     async def evaluate(
         self,
@@ -269,7 +273,8 @@ class Client:
             searchable=await self._register(),
         )
         run_id = id or f"evaluation-{uuid.uuid4().hex[:8]}"
-        await self._start(workflows.EVALUATION, request, run_id, summary=f"{len(dataset)} rows", resume=False)
+        starting = Starting(self._connection.temporal, self._task_queue)
+        await starting.start(workflows.EVALUATION, request, run_id, summary=f"{len(dataset)} rows")
         return await self.get_run(run_id).evaluation()
 
     async def run_program(
@@ -319,8 +324,9 @@ class Client:
             stream=stream,
         )
         run_id = id or f"program-{uuid.uuid4().hex[:8]}"
-        attached = await self._start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model, resume=False)
-        return Run(self._connection, run_id, attached=attached)
+        starting = Starting(self._connection.temporal, self._task_queue)
+        await starting.start(workflows.PROGRAM_RUN, request, run_id, summary=lm.config.model)
+        return Run(self._connection, run_id, attached=starting.attached)
 
     async def has_worker(self) -> bool:
         """Whether a worker polls the task queue; one that was killed counts for a few minutes more."""
@@ -342,46 +348,6 @@ class Client:
         if self._searchable is None:
             self._searchable = await register_search_attributes(self._connection.temporal)
         return self._searchable
-
-    async def _start(
-        self,
-        kind: str,
-        request: Any,
-        run_id: str,
-        *,
-        summary: str,
-        resume: bool,
-        priority: Priority = Priority.default,
-    ) -> bool:
-        """Start a workflow; True if one of that id was going already, and was left alone."""
-        reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE if resume else WorkflowIDReusePolicy.REJECT_DUPLICATE
-        try:
-            await self._connection.temporal.start_workflow(
-                kind,
-                request,
-                id=run_id,
-                task_queue=self._task_queue,
-                id_reuse_policy=reuse,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                static_summary=summary,
-                priority=priority,
-            )
-        except WorkflowAlreadyStartedError:
-            there = await self._connection.temporal.get_workflow_handle(run_id).describe()
-            if there.workflow_type != kind:
-                raise RunConflictError(
-                    f"the id {run_id!r} is taken by a {there.workflow_type}: choose another"
-                ) from None
-            status = searchable_status(there)
-            if status in UNDER_WAY:
-                return True
-            hint = ""
-            if kind in COMPILE_TYPES:
-                hint = ", or resume it (--resume, or resume=True) to go on from everything it finished"
-            raise RunConflictError(f"a run {run_id!r} has ended already ({status}): choose another id{hint}") from None
-        except RPCError as error:
-            raise rpc_error(error, run_id) from None
-        return False
 
 
 def _silent(line: str) -> None:

@@ -1,16 +1,15 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import TypeAdapter
-from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from dspex._rooms import workflows
 from dspex.client._patience import rpc_error
+from dspex.client._starting import started_with
 from dspex_core.artifacts import ArtifactStore, DatasetReader
 from dspex_core.evaluate import RowResult
 from dspex_core.record import Example
@@ -89,18 +88,11 @@ class Evaluations:
     async def _input(self, number: int) -> "workflows.EvaluationInput | None":
         handle = self._temporal.get_workflow_handle(workflows.evaluation_id(self._run_id, number))
         try:
-            page = handle.fetch_history_events(page_size=1)
-            await page.fetch_next_page()
+            return await started_with(self._temporal, handle, workflows.EvaluationInput)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return None
             raise rpc_error(error, self._run_id) from None
-        for event in page.current_page or ():
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-                payloads = event.workflow_execution_started_event_attributes.input.payloads
-                found: list[Any] = await self._temporal.data_converter.decode(payloads, [workflows.EvaluationInput])
-                return found[0]
-        return None
 
     async def _outputs(self, number: int) -> "dict[str, workflows.EvaluationOutput]":
         """What an evaluation ended with, by workflow id; one that was cut short by a pause is followed by another."""

@@ -51,6 +51,8 @@ class Run(Answers):
     Attributes:
         id: Its id, by which any process can find it again.
         web_ui: Its page in Temporal's Web UI, or None if the server's is not known.
+        attached: Whether it was under way already when it was to be started.
+        resumed: Whether it was started to go on from an earlier run of its id.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Run(Answers):
         super().__init__(connection, run_id)
         self.web_ui = web_ui_link(connection.server, run_id)
         self.attached = attached
+        self.resumed = False
         self._program = program
         self._trust = trust
 

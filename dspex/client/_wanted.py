@@ -14,7 +14,7 @@ from dspex_core.errors import ConfigurationError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
 from dspex_core.modules import Module, as_program, build_program
-from dspex_core.optimizers import Ensemble, KNNFewShot, Optimizer, require_program, require_rows
+from dspex_core.optimizers import OPTIMIZERS, Ensemble, KNNFewShot, Optimizer, require_program, require_rows
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
 from dspex_core.references import reference_to
@@ -163,8 +163,13 @@ def require_optimizer(given: Any) -> None:
     Raises:
         ConfigurationError: Saying what to write.
     """
-    if isinstance(given, Optimizer):
+    if type(given) in OPTIMIZERS.values():
         return
+    if isinstance(given, Optimizer):
+        raise ConfigurationError(
+            f"{type(given).__name__} is an optimizer of your own, and workers know DSPEx's alone: await its compile(…) "
+            "in this process"
+        )
     if isinstance(given, type):
         raise ConfigurationError(f"the optimizer is the class {given.__name__}: make one, {given.__name__}(metric=…)")
     if isinstance(given, KNNFewShot | Ensemble):

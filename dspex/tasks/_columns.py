@@ -6,6 +6,9 @@ from dspex_core.datasets import label_values
 from dspex_core.record import Example
 from dspex_core.signature import FieldSpec, Signature, SignatureSpec
 
+MOST_LABELS = 100
+"""Distinct texts of an output column up to which it is a choice."""
+
 
 def field_name(column: str) -> str:
     """The name of a column's field: the column's own, made fit to be one."""
@@ -20,6 +23,7 @@ def signature_of_columns(
     *,
     instructions: str,
     path: str,
+    further: Sequence[Mapping[str, Any]] = (),
 ) -> type[Signature]:
     """The signature that columns of a data file tell: texts, and a choice where an output has few distinct texts.
 
@@ -29,6 +33,7 @@ def signature_of_columns(
         outputs: Those of the outputs.
         instructions: The task in words; "" makes a sentence of the fields' names.
         path: The file, for errors.
+        further: Rows of another file, whose texts are among the choice's, too.
 
     Raises:
         DatasetError: If a column is missing.
@@ -38,9 +43,19 @@ def signature_of_columns(
     ]
     for name, column in outputs.items():
         labels = label_values(rows, column, path=path)
+        if labels is not None:
+            labels = sorted({*labels, *labels_beside(labels, further, column)})
+        if labels is not None and len(labels) > MOST_LABELS:
+            labels = None
         kind = f"Literal[{', '.join(map(repr, labels))}]" if labels else "str"
         fields.append(FieldSpec(name=name, role="output", type=kind, desc=_described(name, column)))
     return SignatureSpec(name="Task", instructions=instructions, fields=tuple(fields)).build()
+
+
+def labels_beside(labels: Sequence[str], further: Sequence[Mapping[str, Any]], column: str) -> list[str]:
+    """Texts of a column, in sorted order, that are not among the labels; blank ones are none."""
+    texts = {text for row in further if isinstance(text := row.get(column), str) and text.strip()}
+    return sorted(texts.difference(labels))
 
 
 def examples_of(rows: Sequence[dict[str, Any]], inputs: Mapping[str, str], outputs: Mapping[str, str]) -> list[Example]:

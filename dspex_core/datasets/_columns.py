@@ -20,13 +20,13 @@ def require_columns(rows: _Rows, columns: Iterable[str], *, path: str | Path) ->
 
     Raises:
         DatasetError: No row has a column (names the nearest one and those there are), or some rows lack it (names the
-            first; rows are counted from 1, a header not counted).
+            first; rows are counted from 0, a header not counted).
     """
     known = list(dict.fromkeys(name for row in rows for name in row))
     for column in columns:
         if column not in known:
             raise DatasetError(f"{path}: no column {column!r}; {_nearest(column, known)}there are {_listed(known)}")
-        for number, row in enumerate(rows, start=1):
+        for number, row in enumerate(rows):
             if column not in row:
                 raise DatasetError(
                     f"{path}: row {number} has no column {column!r} (it has {_listed(list(row))});"
@@ -48,11 +48,11 @@ def label_values(rows: _Rows, column: str, *, limit: int = 100, path: str | Path
         free text or of another type.
 
     Raises:
-        DatasetError: A row has no value (null, empty or blank; rows are counted from 1), or all rows have the same.
+        DatasetError: A row has no value (null, empty or blank; rows are counted from 0), or all rows have the same.
     """
     prefix = f"{path}: " if path is not None else ""
     values = [row[column] for row in rows]
-    for number, value in enumerate(values, start=1):
+    for number, value in enumerate(values):
         if value is None or (isinstance(value, str) and not value.strip()):
             kind = "null" if value is None else "empty"
             raise DatasetError(

@@ -28,7 +28,7 @@ class DataFile:
 
     Raises:
         DatasetError: The file is missing or of an unknown kind, or no inputs are named; while it is read, whatever
-            `read_rows` raises, or a row lacks a column (rows are counted from 1).
+            `read_rows` raises, or a row lacks a column (rows are counted from 0).
         ConfigurationError: While it is read, a .parquet file, and pyarrow is not installed.
     """
 
@@ -42,7 +42,7 @@ class DataFile:
 
     def __iter__(self) -> Iterator[Example]:
         empty = True
-        for number, row in enumerate(self._rows(), start=1):
+        for number, row in enumerate(self._rows()):
             empty = False
             wanted = row if self.columns is None else self.columns
             for name in (*self.inputs, *wanted):

@@ -9,9 +9,10 @@ from temporalio.worker import Worker
 
 import workflows
 from dspex import Client, DSPExPlugin
-from dspex_core import LM, Evaluate
+from dspex_core import LM, Evaluate, Predict
 from dspex_core.errors import (
     ConfigurationError,
+    InputError,
     ProgramError,
     RunConflictError,
     RunFailedError,
@@ -105,9 +106,43 @@ async def test_an_id_of_an_ended_run_is_taken_unless_it_is_resumed(platform, cli
     first = await (await compile_it(client, platform.lm(), id="once")).result()
     with pytest.raises(RunConflictError, match="'once' has ended already"):
         await compile_it(client, platform.lm(), id="once")
-    second = await (await compile_it(client, platform.lm(), id="once", resume=True)).result()
+    again = await compile_it(client, platform.lm(), id="once", resume=True)
+    assert (again.attached, again.resumed) == (False, True)
+    second = await again.result()
     assert second.program.get_state() == first.program.get_state()
     assert second.usage.lm_calls == 0
+    assert [summary.id for summary in await client.list_runs()].count("once") == 1
+
+
+async def test_what_is_to_go_on_from_a_run_that_never_was_starts_and_knows_so(platform, client):
+    run = await compile_it(client, platform.lm(), id="never-was", resume=True)
+    assert (run.attached, run.resumed) == (False, False)
+    await run.result()
+
+
+class Mine(LabeledFewShot):
+    """An optimizer that no worker knows."""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"optimizer": LabeledFewShot}, r"optimizer is the class LabeledFewShot: make one, LabeledFewShot\(metric=…\)"),
+        ({"optimizer": "mipro_v2"}, "optimizer is to be one, such as"),
+        ({"optimizer": Mine(metric="exact_match")}, "Mine is an optimizer of your own"),
+        ({"lm": "openai/gpt-4o-mini"}, r"lm is to be an LM, such as LM\('openai/gpt-4o-mini'\)"),
+        ({"teacher_lm": 5}, "teacher_lm is to be an LM"),
+        ({"trainset": None}, "training set is to be a list of examples, not None"),
+        ({"program": Predict}, r"program is the class Predict: make one of it"),
+        ({"teacher": "a -> b"}, "teacher is the text"),
+    ],
+)
+async def test_what_is_of_another_kind_is_refused_by_name_before_anything_starts(platform, client, change, said):
+    given = {"lm": platform.lm(), "optimizer": LABELED} | change
+    with pytest.raises(InputError, match=said):
+        await compile_it(client, id="never-begun", **given)
+    with pytest.raises(RunNotFoundError):
+        await client.get_run("never-begun").status()
 
 
 async def test_a_metric_that_raises_fails_the_run_and_names_metric_row_and_reason(platform, client):
@@ -269,3 +304,19 @@ async def until_tried_again(client, workflow_id):
             description = await handle.describe()
             if any(activity.attempt > 1 for activity in description.raw_description.pending_activities):
                 return
+
+
+async def test_a_run_under_way_is_attached_to_only_by_who_asks_for_the_same(platform, monkeypatch):
+    monkeypatch.setenv("DSPEX_TASK_QUEUE", "nobody works on this one")
+    client, lm = await Client.connect(), platform.lm()
+    assert not (await compile_it(client, lm, id="held-up")).attached
+    same = await compile_it(client, lm, id="held-up")
+    assert (same.attached, same.resumed) == (True, False)
+    for differing, change in (
+        (r"trainset \(digest, size\)", {"trainset": TRAIN[:-1]}),
+        (r"lm \(temperature\)", {"lm": platform.lm(temperature=0.5)}),
+        (r"options \(k\)", {"optimizer": LabeledFewShot(metric="exact_match", k=2)}),
+    ):
+        with pytest.raises(RunConflictError, match=f"asked for something else; these differ: {differing}: choose"):
+            await compile_it(client, id="held-up", **({"lm": lm} | change))
+    await same.cancel(hard=True)

@@ -28,7 +28,7 @@ def test_a_wide_file_does_not_flood_the_error():
 
 
 def test_the_first_row_that_lacks_a_column_is_named():
-    with pytest.raises(DatasetError, match=r"d\.jsonl: row 2 has no column 'team' \(it has 'message'\)"):
+    with pytest.raises(DatasetError, match=r"d\.jsonl: row 1 has no column 'team' \(it has 'message'\)"):
         require_columns([ROWS[0], {"message": "b"}, {}], ["team"], path="d.jsonl")
 
 
@@ -50,7 +50,7 @@ def test_values_that_are_not_strings_are_no_labels(values):
 
 @pytest.mark.parametrize(("value", "kind"), [(None, "null"), ("", "empty"), ("  ", "empty")])
 def test_a_row_without_a_label_is_named(value, kind):
-    with pytest.raises(DatasetError, match=rf"d\.csv: row 4 has no value in output column 'team' \(it is {kind}\)"):
+    with pytest.raises(DatasetError, match=rf"d\.csv: row 3 has no value in output column 'team' \(it is {kind}\)"):
         label_values([*ROWS, {"message": "d", "team": value}], "team", path="d.csv")
 
 

@@ -61,9 +61,9 @@ def test_only_the_columns_that_are_wanted_are_taken(tmp_path):
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [
-        ('{"a": 1}\n{"b": 1}', {"inputs": ["a"]}, r"row 2 has no column 'a'; it has 'b'"),
+        ('{"a": 1}\n{"b": 1}', {"inputs": ["a"]}, r"row 1 has no column 'a'; it has 'b'"),
         ('{"a": 1}\n{"a": ', {"inputs": ["a"]}, "line 2 is not valid JSON"),
-        ('{"a": 1}', {"inputs": ["a"], "columns": ["c"]}, "row 1 has no column 'c'"),
+        ('{"a": 1}', {"inputs": ["a"], "columns": ["c"]}, "row 0 has no column 'c'"),
         ("\n\n", {"inputs": ["a"]}, "no rows"),
         ("", {"inputs": []}, "name the columns that are inputs"),
         ("", {"inputs": "a"}, "name the columns that are inputs"),

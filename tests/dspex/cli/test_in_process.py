@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dspex.cli._app import app
-from dspex_core.errors import ConfigurationError, UnknownNameError
+from dspex_core.errors import ConfigurationError, DatasetError, UnknownNameError
 from dspex_core.testing import FakeProviderProcess
 
 LABELS = ("card", "pin", "refund", "transfer")
@@ -70,3 +70,33 @@ def test_a_metric_that_is_no_function_is_refused_before_anything_starts(compiled
     with pytest.raises(ConfigurationError, match="metric their_judge:limit is an int, not a function"):
         compiled("--metric", "their_judge:limit")
     assert provider.stats().requests == before
+
+
+def test_labels_that_only_the_rows_to_score_on_have_are_among_the_choice_and_told(compiled, tmp_path):
+    rows = [{"text": f"message {number}", "label": label} for number, label in enumerate([*LABELS, "close", "other"])]
+    (tmp_path / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = compiled("--val", "val.jsonl", "-o", "program.json")
+    assert "a choice of 6 texts, 2 of them in --val alone: 'close', 'other'" in done.stderr
+    (*_, field) = json.loads((tmp_path / "program.json").read_text())["structure"]["signature"]["fields"]
+    assert field["type"] == "Literal['card', 'close', 'other', 'pin', 'refund', 'transfer']"
+
+
+def test_too_many_labels_of_both_files_together_are_free_text(compiled, tmp_path):
+    rows = [{"text": f"message {number}", "label": f"label {number}"} for number in range(97)]
+    (tmp_path / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    compiled("--val", "val.jsonl", "--optimizer", "labeled_few_shot", "-o", "program.json")
+    (*_, field) = json.loads((tmp_path / "program.json").read_text())["structure"]["signature"]["fields"]
+    assert field["type"] == "str"
+
+
+def test_a_fine_tuning_job_is_told_of_while_it_goes_on(compiled):
+    done = compiled("--optimizer", "bootstrap_finetune", "--set", "poll_seconds=0.1", "--set", "metric_threshold=0")
+    said = [line for line in done.stderr.splitlines() if line.startswith("fine-tuning: job")]
+    assert [line.split()[-1] for line in said[:2]] == ["queued", "running"]
+    assert "succeeded: openai/ft:" in said[-1]
+
+
+def test_rows_of_a_file_are_counted_from_0_as_those_of_an_evaluation_are(compiled, tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n')
+    with pytest.raises(DatasetError, match="row 1 has no value in output column 'label'"):
+        compiled()

@@ -14,11 +14,13 @@ from dspex_core.events import (
     BreakerChanged,
     BudgetSet,
     CandidateEvaluated,
+    OptimizationStep,
     OptimizerStarted,
     PhaseStarted,
     RowsEvaluated,
     RunPaused,
     RunResumed,
+    UsageAdded,
 )
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
@@ -114,4 +116,29 @@ def test_in_a_pipe_only_what_matters_is_a_line(capsys):
         "breaker closed: openai/gpt-4o-mini answers again",
         "paused; the run goes on with: dspex runs resume triage-1",
         "resumed",
+    ]
+
+
+def test_what_candidates_took_is_told_once_when_all_of_a_step_are_scored(capsys):
+    def scored(index, **more):
+        return CandidateEvaluated(index=index, label=f"try {index}", score=50.0, **more)
+
+    events = (
+        PhaseStarted(phase="trying", rows=8),
+        scored(1),
+        scored(2, rows=3),
+        scored(3, rows=3, estimate=60.0),
+        UsageAdded(usage=Usage(lm_calls=14)),
+        OptimizationStep(step=1, candidates=(1, 2, 3), best=3, score=60.0),
+        scored(4),
+    )
+    with ProgressView() as view:
+        for event in events:
+            view.show(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "trying (8 rows)",
+        "try 1: 50.00 %",
+        "try 2: 50.00 % on 3 rows",
+        "try 3: about 60.00 %, out of the race after 3 rows; 14 LM calls, 0 from the cache, 0 tokens, $0.0000",
+        "try 4: 50.00 %",
     ]

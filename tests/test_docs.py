@@ -12,7 +12,9 @@ import pytest
 import typer
 
 from dspex.cli._app import app
-from dspex_core import errors
+from dspex.cli._compile import run_document
+from dspex.client import RunStatus
+from dspex_core import errors, optimizers
 from dspex_core.testing import FakeProviderProcess
 
 ROOT = Path(__file__).parents[1]
@@ -205,6 +207,20 @@ def test_every_error_is_on_the_page_of_errors():
     page = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
     names = [name for name, value in vars(errors).items() if isinstance(value, type) and name.endswith("Error")]
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_every_option_of_every_optimizer_is_on_their_page():
+    page = (ROOT / "docs/optimizers.md").read_text(encoding="utf-8") + (ROOT / "docs/fine-tuning.md").read_text("utf-8")
+    found = (getattr(optimizers, name) for name in optimizers.__all__)
+    options = {name for kind in found for name in getattr(kind, "model_fields", {}) if hasattr(kind, "compile")}
+    # What BetterTogether takes by position has names of its own.
+    assert {name for name in options - {"optimizers"} if not re.search(rf"`{name}[`=]", page)} == set()
+
+
+def test_every_field_of_a_run_is_on_the_page_of_the_command_line():
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    status = RunStatus(id="x", status="queued", optimizer="mipro_v2")
+    assert [name for name in run_document(status) if not re.search(rf'["`]{name}["`]', page)] == []
 
 
 def test_every_variable_of_ours_is_in_the_readme():

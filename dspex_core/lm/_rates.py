@@ -36,7 +36,10 @@ class Rate:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that an answer asks to wait: `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3)."""
+    """Seconds that an answer asks to wait: `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).
+
+    Dates are of the server's clock, and so are compared with the answer's own `Date` where it has one.
+    """
     header = headers.get("retry-after")
     if not header:
         return None
@@ -45,7 +48,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         pass
     try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(header) - _sent_at(headers)).total_seconds())
     except (ValueError, TypeError):
         return None
 
@@ -63,11 +66,19 @@ def exhausted_for(headers: Mapping[str, str]) -> float:
             (f"anthropic-ratelimit-{what}-remaining", f"anthropic-ratelimit-{what}-reset"),
         ):
             if headers.get(remaining) == "0":
-                waits.append(_reset_seconds(headers.get(reset, "")))
+                waits.append(_reset_seconds(headers.get(reset, ""), headers))
     return max(waits)
 
 
-def _reset_seconds(text: str) -> float:
+def _sent_at(headers: Mapping[str, str]) -> datetime:
+    try:
+        sent_at = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return datetime.now(UTC)
+    return sent_at if sent_at.tzinfo else sent_at.replace(tzinfo=UTC)
+
+
+def _reset_seconds(text: str, headers: Mapping[str, str]) -> float:
     try:
         return max(0.0, float(text))
     except ValueError:
@@ -75,7 +86,7 @@ def _reset_seconds(text: str) -> float:
     if "T" in text:
         try:
             moment = datetime.fromisoformat(text)
-            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+            return max(0.0, (moment - _sent_at(headers)).total_seconds())
         except (ValueError, TypeError):
             return 0.0
     return sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(text))

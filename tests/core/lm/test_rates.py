@@ -71,3 +71,13 @@ def test_a_limit_s_reset_may_be_a_date():
     reset = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
     headers = {"anthropic-ratelimit-input-tokens-remaining": "0", "anthropic-ratelimit-input-tokens-reset": reset}
     assert exhausted_for(headers) == pytest.approx(60, abs=1)
+
+
+@pytest.mark.parametrize("skew_hours", [-3, 3])
+def test_dates_of_a_server_whose_clock_is_wrong_are_read_by_that_clock(skew_hours):
+    there = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=skew_hours)
+    sent, later = format_datetime(there, usegmt=True), there + timedelta(seconds=60)
+    assert retry_after({"date": sent, "retry-after": format_datetime(later, usegmt=True)}) == 60
+    prefix = "anthropic-ratelimit-requests"
+    limited = {"date": sent, f"{prefix}-remaining": "0", f"{prefix}-reset": later.isoformat()}
+    assert exhausted_for(limited) == 60

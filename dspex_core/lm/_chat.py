@@ -53,7 +53,8 @@ class ChatCompletions:
         return body | config.extra
 
     def response(self, answer: Any) -> LMResponse:
-        """What an answer says."""
+        """What an answer says. OpenRouter sends what failed while the model answered with status 200."""
+        _raise_error_in(answer)
         message = answer["choices"][0]["message"]
         return LMResponse(
             text=message["content"] or "",
@@ -88,8 +89,7 @@ class _ChunkReader:
 
     def read(self, event: Any) -> str:
         """The text that a chunk adds."""
-        if error := event.get("error"):
-            raise AnswerFailed(str(error.get("message", error)), code=str(error.get("code") or error.get("type") or ""))
+        _raise_error_in(event)
         self._used = event.get("usage") or self._used
         text = ""
         for choice in (event.get("choices") or ())[:1]:
@@ -119,6 +119,11 @@ class _ChunkReader:
             function: dict[str, Any] = delta.get("function") or {}
             call["name"] += function.get("name") or ""
             call["arguments"] += function.get("arguments") or ""
+
+
+def _raise_error_in(answer: Any) -> None:
+    if error := answer.get("error"):
+        raise AnswerFailed(str(error.get("message", error)), code=str(error.get("code") or error.get("type") or ""))
 
 
 def _tool_uses(functions: list[Any]) -> tuple[ToolUse, ...]:

@@ -1,6 +1,5 @@
 import json
 import os
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -12,13 +11,10 @@ from dspex_core.errors import (
     ConfigurationError,
     LMAuthenticationError,
     LMConnectionError,
-    LMContextLengthError,
     LMError,
     LMMalformedResponseError,
     LMNotFoundError,
-    LMProviderError,
     LMQuotaError,
-    LMRateLimitError,
     LMRequestError,
     LMTimeoutError,
     LMUnreachableError,
@@ -27,6 +23,7 @@ from dspex_core.lm._config import served_at
 from dspex_core.lm._http import Connections, Reply, Unreachable, close_with_loop, unreachable
 from dspex_core.lm._presets import preset_of
 from dspex_core.lm._rates import retry_after
+from dspex_core.lm._refusals import kind_of, said_by, said_in
 from dspex_core.redaction import keep_secret, redacted
 from dspex_core.seam import LMConfig
 
@@ -39,25 +36,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _TRANSPORTS = ("httpx", "httpcore", "aiohttp")
-_RETRIED = {408, 409}
-_QUOTA_SPENT = {"insufficient_quota", "billing_error"}
-_STATUS_OF_TYPE = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "insufficient_quota": 429,
-    "overloaded_error": 529,
-}
-"""What a failure in the middle of a stream would have been as a status; any other is the provider's own (500)."""
-# There is no status for it: these are the words of OpenAI, vLLM, llama.cpp, Anthropic and Google.
-_TOO_LONG = re.compile(
-    r"context[ _](length|window|size)|prompt is too long|input is too long|maximum number of tokens allowed|"
-    r"reduce the length of the (messages|prompt|input)",
-    re.IGNORECASE,
-)
 
 
 class Endpoint:
@@ -240,21 +218,17 @@ class Endpoint:
             status: HTTP status; None if the error came with an answer that had begun well.
             retry_after: Seconds it asks to wait.
         """
-        known = status or _STATUS_OF_TYPE.get(code, 500)
-        if known in (401, 403):
-            hint = f"the API key was rejected: check {self._preset.key_variable}"
-            return self.error(LMAuthenticationError, hint, status=status)
-        if known == 404:  # noqa: PLR2004 - HTTP
+        kind = kind_of(detail, code=code, status=status, asks_to_wait=retry_after is not None)
+        if kind is LMAuthenticationError:
+            # A provider that refuses a key may quote it.
+            lacks = f"{detail}; the API key lacks the right" if status == 403 else "the API key was rejected"  # noqa: PLR2004 - HTTP
+            detail = f"{lacks}: check {self._preset.key_variable}"
+        elif kind is LMNotFoundError:
             usual = "" if self._preset.api == "anthropic" else " (it usually ends in /v1)"
-            hint = f"check the model's name and the address {self.url}{usual}"
-            return self.error(LMNotFoundError, f"{detail}; {hint}", status=status)
-        if code in _QUOTA_SPENT:
-            return self.error(LMQuotaError, f"{detail}; the account's quota is spent", status=status)
-        kinds: dict[int, type[LMError]] = {429: LMRateLimitError}
-        fallback = LMProviderError if known >= 500 or known in _RETRIED else LMRequestError  # noqa: PLR2004 - HTTP
-        if known in (400, 413) and _TOO_LONG.search(f"{code} {detail}"):
-            fallback = LMContextLengthError
-        return self.error(kinds.get(known, fallback), detail, status=status, retry_after=retry_after)
+            detail = f"{detail}; check the model's name and the address {self.url}{usual}"
+        elif kind is LMQuotaError:
+            detail = f"{detail}; the account's quota is spent"
+        return self.error(kind, detail, status=status, retry_after=retry_after)
 
     def _unreachable(self, met: Unreachable) -> LMError:
         if met.timed_out:
@@ -267,7 +241,7 @@ class Endpoint:
             target = reply.headers.get("location", "").partition("?")[0][:200]
             hint = f"{self.url} redirects to {target or 'nowhere'}, where no key is sent; if that is right, name it"
             return self.error(LMNotFoundError, hint, status=reply.status)
-        detail, code = _said_in(reply.body)
+        detail, code = said_in(reply.body)
         return self.failure(detail, code=code, status=reply.status, retry_after=retry_after(reply.headers))
 
     def _api_error(self, error: Any) -> LMError:
@@ -275,23 +249,5 @@ class Endpoint:
         # In the middle of a stream, Anthropic's SDK gives the status of the stream.
         if answer is not None and answer.status_code >= 300:  # noqa: PLR2004 - HTTP
             return self._status_error(Reply(answer.status_code, answer.headers, answer.content))
-        detail, code = _said(error.body) if error.body else (str(error.message), "")
+        detail, code = said_by(error.body) if error.body else (str(error.message), "")
         return self.failure(detail, code=code)
-
-
-def _said_in(body: bytes) -> tuple[str, str]:
-    try:
-        return _said(from_json(body))
-    except ValueError:
-        return _said(body.decode(errors="replace"))
-
-
-def _said(body: Any) -> tuple[str, str]:
-    """What an error's body says, and its word for it: OpenAI's form, Anthropic's, and what others make of them."""
-    if isinstance(body, dict):
-        fields = cast("dict[str, Any]", body)
-        body = fields.get("error") or fields.get("message") or fields.get("detail") or fields
-    if isinstance(body, dict):
-        fields = cast("dict[str, Any]", body)
-        return str(fields.get("message") or fields)[:500], str(fields.get("code") or fields.get("type") or "")
-    return str(body or "no reason given")[:500], ""

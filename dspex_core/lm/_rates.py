@@ -1,5 +1,6 @@
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -41,6 +42,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     Dates are of the server's clock, and so are compared with the answer's own `Date` where it has one.
     """
     header = headers.get("retry-after")
+    # OpenAI and Azure say it more precisely as well.
+    with suppress(ValueError):
+        return max(0.0, float(headers.get("retry-after-ms", "")) / 1000)
     if not header:
         return None
     try:

@@ -15,6 +15,7 @@ from dspex_core.errors import (
     LMMalformedResponseError,
     LMNotFoundError,
     LMProviderError,
+    LMQuotaError,
     LMRateLimitError,
     LMRequestError,
     LMTimeoutError,
@@ -330,3 +331,30 @@ async def test_a_connection_that_fails_is_told_of_in_words_of_our_own(behave, wo
 async def test_an_address_that_refuses_connections_is_told_of_in_words_of_our_own():
     with pytest.raises(LMUnreachableError, match=r"cannot reach http://127.0.0.1:\d+/v1: nobody listens there$"):
         await LM("openai/refused", api_base=nowhere()).generate(request())
+
+
+GOOGLE_KEY = [{"error": {"code": 400, "message": "API key not valid. Please pass one.", "status": "INVALID_ARGUMENT"}}]
+NO_CREDIT = {"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low"}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "said"),
+    [
+        ((400, GOOGLE_KEY, {}), LMAuthenticationError, "the API key was rejected: check OPENAI_API_KEY"),
+        ((400, NO_CREDIT, {}), LMQuotaError, "credit balance is too low; the account's quota is spent"),
+        ((402, {"error": {"code": 402, "message": "Insufficient credits"}}, {}), LMQuotaError, "Insufficient credits"),
+        ((402, {"error": {"code": 402, "message": "busy"}}, {"Retry-After": "3"}), LMRateLimitError, "busy"),
+        ((403, {"error": {"message": "no access"}}, {}), LMAuthenticationError, "no access; the API key lacks"),
+        ((403, {"error": {"code": 403, "message": "your input was flagged"}}, {}), LMRequestError, "flagged"),
+        ((200, {"error": {"code": 400, "message": "bad tool"}}, {}), LMRequestError, "bad tool"),
+        ((200, {"error": {"code": 502, "message": "upstream is down"}}, {}), LMProviderError, "upstream is down"),
+    ],
+)
+@pytest.mark.usefixtures("short_waits")
+async def test_what_providers_say_in_ways_of_their_own_is_understood(start_model, sent, kind, said):
+    status, body, headers = sent
+    model = start_model(lambda _: web.json_response(body, status=status, headers=headers))
+    with pytest.raises(kind, match=said) as caught:
+        await lm_of(model).generate(request())
+    assert type(caught.value) is kind
+    assert len(model.bodies) == (10 if caught.value.retryable else 1)

@@ -37,6 +37,11 @@ def test_seconds_to_wait_are_read(header, seconds):
     assert retry_after({"retry-after": header}) == seconds
 
 
+@pytest.mark.parametrize(("milliseconds", "seconds"), [("250", 0.25), ("-1", 0), ("", 1), ("soon", 1)])
+def test_milliseconds_are_read_before_seconds(milliseconds, seconds):
+    assert retry_after({"retry-after-ms": milliseconds, "retry-after": "1"}) == seconds
+
+
 def test_a_date_to_wait_for_is_read():
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     assert retry_after({"retry-after": date}) == pytest.approx(59.5, abs=1)

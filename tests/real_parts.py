@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest, RegisterNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from dspex import settings
 from dspex.devserver import Server, dev_server, find_temporal_binary
@@ -95,6 +98,28 @@ async def temporals_command(platform, *arguments):
     )
     out, err = await process.communicate()
     return process.returncode, json.loads(out) if process.returncode == 0 else err.decode()
+
+
+async def own_namespace(address):
+    """A namespace in which no other test has run anything; its name."""
+    name = f"tests-{uuid.uuid4().hex[:8]}"
+    temporal = await Client.connect(address)
+    request = RegisterNamespaceRequest(namespace=name)
+    request.workflow_execution_retention_period.FromSeconds(86400)
+    await temporal.workflow_service.register_namespace(request)
+    async with asyncio.timeout(60):
+        while not await is_known(temporal, name):
+            await asyncio.sleep(0.1)
+    return name
+
+
+async def is_known(temporal, namespace):
+    """Whether all parts of the server have learnt of a namespace."""
+    try:
+        await temporal.workflow_service.list_workflow_executions(ListWorkflowExecutionsRequest(namespace=namespace))
+    except RPCError:
+        return False
+    return True
 
 
 async def until_parked(run):

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import uuid
 from contextlib import contextmanager
+from dataclasses import replace
 
 import aiohttp
 import pytest
+from real_parts import own_namespace
 
 from dspex import Client
 from dspex_core import LM, Example, Predict
@@ -27,10 +29,18 @@ SECRET = "the-secret-text-of-a-row"
 ROWS = [Example(text=f"{SECRET} {row.text}", topic=row.topic).with_inputs("text") for row in conformance_rows(24)]
 
 
+@pytest.fixture(scope="module")
+def sealed_namespace(background, shared_platform):
+    """Tests of other files list all runs, and could not read these."""
+    return background.call(own_namespace(shared_platform.server.address))
+
+
 @pytest.fixture
-def encrypted(platform, tmp_path, monkeypatch):
+def encrypted(platform, sealed_namespace, tmp_path, monkeypatch):
     """A task queue of one's own, so that no other worker takes what this test's lacks keys for."""
+    monkeypatch.setattr(platform, "server", replace(platform.server, namespace=sealed_namespace))
     variables = {
+        "TEMPORAL_NAMESPACE": sealed_namespace,
         "DSPEX_HOME": str(tmp_path / "home"),
         "DSPEX_TASK_QUEUE": f"encrypted-{uuid.uuid4().hex[:8]}",
         "DSPEX_ENCRYPTION_KEY": OLD,
@@ -86,13 +96,13 @@ async def test_reasons_of_failures_are_encrypted_too_and_read_by_who_has_the_key
         async with await Client.connect() as client:
             bad = Predict("text, missing_input -> topic")
             with pytest.raises(RunFailedError, match="missing_input"):
-                await client.run_program(bad, inputs={"text": SECRET}, lm=encrypted.lm(), id="failing")
-            assert b"missing_input" not in await raw_history(client, "failing")
-            status = await client.get_run("failing").status()
+                await client.run_program(bad, inputs={"text": SECRET}, lm=encrypted.lm(), id="sealed-failing")
+            assert b"missing_input" not in await raw_history(client, "sealed-failing")
+            status = await client.get_run("sealed-failing").status()
             assert "missing_input" in status.failure
     with keys(encrypted, ""):
         async with await Client.connect() as client:
-            status = await client.get_run("failing").status()
+            status = await client.get_run("sealed-failing").status()
             assert "the reason is encrypted" in status.failure
             assert "DSPEX_ENCRYPTION_KEY" in status.failure
 

@@ -3,9 +3,11 @@
 from dspex_core.evaluate._evaluate import Evaluate, EvaluationResult
 from dspex_core.evaluate._rows import (
     FAILURES_KEPT,
+    Callee,
     RowResult,
     apply_metric,
     describe,
+    evaluate_row,
     evaluate_rows,
     in_order_of,
     is_outage,
@@ -14,11 +16,13 @@ from dspex_core.evaluate._rows import (
 
 __all__ = [
     "FAILURES_KEPT",
+    "Callee",
     "Evaluate",
     "EvaluationResult",
     "RowResult",
     "apply_metric",
     "describe",
+    "evaluate_row",
     "evaluate_rows",
     "in_order_of",
     "is_outage",

@@ -173,6 +173,8 @@ class Optimizer(BaseModel):
                     found.append(await self._found(search, folds))
             except BudgetReachedError as error:
                 end.reason = str(error)
+            finally:
+                await search.close()
         if not found:  # what was paid for work that was not finished counts, too
             search.add((meter.usage if end.paid is None else end.paid()) - search.usage)
         result = replace(found[0] if found else search.result(search.student.get_state()), ended_early=end.reason)

@@ -43,6 +43,10 @@ class Once(Generic[K, V]):
             future.set_result(value)
             self._values[key] = future
 
+    def asked(self, key: K) -> bool:
+        """Whether somebody has asked for a value."""
+        return key in self._values
+
     def known(self, key: K) -> V | None:
         """A value that was found out; None if it was not."""
         future = self._values.get(key)

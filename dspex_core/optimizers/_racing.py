@@ -1,7 +1,9 @@
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import NormalDist
 
 from dspex_core.usage import Usage
@@ -18,6 +20,9 @@ _SCALE = 1_000_000_000
 
 Scores = Mapping[int, float]
 """What a candidate scored, by row."""
+
+Known = Callable[[str, Sequence[int]], Scores]
+"""What somebody scored on some rows."""
 
 
 @dataclass(frozen=True)
@@ -204,44 +209,75 @@ class Race:
         return _sum(scores[row] for row in self._course)
 
 
-async def run_races(
-    racing: Racing,
-    entries: Sequence[tuple[str, Heat]],
-    rivals: Sequence[Scores],
-    *,
-    known: Callable[[str, Sequence[int]], Scores],
-    score: Callable[[Blocks], Awaitable[Sequence[Usage]]],
-) -> list[Heat]:
-    """Race who is to be scored on the same rows, all races side by side, a block at a time.
+class Races:
+    """Who is to be scored on the same rows races; all races go on side by side, a block at a time.
 
     Args:
         racing: How sure a race must be, and the seed.
         entries: Who is to be scored on which rows.
         rivals: Scores of candidates that were scored on all rows, one at least.
         known: What somebody scored so far on those of some rows that are known.
-        score: Has blocks scored, side by side, and says what each took; asked once at least.
-
-    Returns:
-        What each entry was scored on.
     """
-    fields: dict[tuple[int, ...], dict[str, Scores]] = {}
-    for name, heat in entries:
-        fields.setdefault(heat.rows, {})[name] = known(name, heat.rows)
-    races = {rows: Race(racing, rows, entrants, rivals) for rows, entrants in fields.items()}
-    spent = {name: Usage() for name, _ in entries}
-    first = True
-    while (blocks := [block for race in races.values() for block in race.blocks().items()]) or first:
-        first = False
-        for (name, _), usage in zip(blocks, await score(blocks), strict=True):
-            spent[name] += usage
-        for race in races.values():
-            race.note({name: known(name, rows) for name, rows in race.blocks().items()})
-    return [_finished(name, heat, races[heat.rows], known, spent.pop(name, Usage())) for name, heat in entries]
+
+    def __init__(
+        self, racing: Racing, entries: Sequence[tuple[str, Heat]], rivals: Sequence[Scores], *, known: Known
+    ) -> None:
+        self._entries = entries
+        self._known = known
+        fields: dict[tuple[int, ...], dict[str, Scores]] = {}
+        for name, heat in entries:
+            fields.setdefault(heat.rows, {})[name] = known(name, heat.rows)
+        self._races = {rows: Race(racing, rows, entrants, rivals) for rows, entrants in fields.items()}
+
+    async def run(self, score: Callable[[Blocks], Awaitable[Sequence[Usage]]]) -> list[Heat]:
+        """Race to the end.
+
+        Args:
+            score: Has blocks scored, side by side, and says what each took; asked once at least.
+
+        Returns:
+            What each entry was scored on.
+        """
+        spent = {name: Usage() for name, _ in self._entries}
+        first = True
+        while (blocks := _blocks(self._races)) or first:
+            first = False
+            for (name, _), usage in zip(blocks, await score(blocks), strict=True):
+                spent[name] += usage
+            _note(self._races, self._known)
+        return [self._finished(name, heat, spent.pop(name, Usage())) for name, heat in self._entries]
+
+    def imagined(self, guesses: Sequence[Known], course: Sequence[int]) -> Generator[tuple[str, Sequence[int]]]:
+        """Who may be scored next, and on which rows, the next ones first; the races stay as they are.
+
+        Args:
+            guesses: What somebody scores on each of some rows, by one guess or another.
+            course: What those who are not stopped are scored on in the end.
+        """
+        for rounds in zip_longest(*(self._rounds(guess, course) for guess in guesses), fillvalue=()):
+            for blocks in rounds:
+                yield from blocks
+
+    def _rounds(self, guess: Known, course: Sequence[int]) -> Generator[Sequence[tuple[str, Sequence[int]]]]:
+        races = deepcopy(self._races)
+        while blocks := _blocks(races):
+            yield blocks
+            _note(races, guess)
+        stopped = {name for race in races.values() for name in race.stopped}
+        yield [(name, course) for name, _ in self._entries if name not in stopped]
+
+    def _finished(self, name: str, heat: Heat, usage: Usage) -> Heat:
+        estimate = self._races[heat.rows].stopped.get(name)
+        return Heat(heat.rows if estimate is None else tuple(self._known(name, heat.rows)), estimate, usage)
 
 
-def _finished(name: str, heat: Heat, race: Race, known: Callable[[str, Sequence[int]], Scores], usage: Usage) -> Heat:
-    estimate = race.stopped.get(name)
-    return Heat(heat.rows if estimate is None else tuple(known(name, heat.rows)), estimate, usage)
+def _blocks(races: Mapping[tuple[int, ...], Race]) -> Blocks:
+    return [block for race in races.values() for block in race.blocks().items()]
+
+
+def _note(races: Mapping[tuple[int, ...], Race], known: Known) -> None:
+    for race in races.values():
+        race.note({name: known(name, rows) for name, rows in race.blocks().items()})
 
 
 def _groups(course: Sequence[int], rivals: Sequence[Scores]) -> list[list[int]]:

@@ -1,7 +1,6 @@
 import asyncio
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic
 
 from pydantic_core import to_jsonable_python
@@ -12,9 +11,10 @@ from dspex_core.modules import Module
 from dspex_core.optimizers._digest import digest_of
 from dspex_core.optimizers._entries import Entries
 from dspex_core.optimizers._once import Once
-from dspex_core.optimizers._racing import Blocks, Heat, Racing, Scores, run_races
+from dspex_core.optimizers._racing import Blocks, Heat, Races, Racing
 from dspex_core.optimizers._rehearsal import current_rehearsal
 from dspex_core.optimizers._result import Candidate, CompileResult, P, Proposal
+from dspex_core.optimizers._row_scores import RowScores, Scored
 from dspex_core.optimizers._side_by_side import all_of
 from dspex_core.record import Prediction
 from dspex_core.seam import (
@@ -34,12 +34,6 @@ from dspex_core.seam import (
     scoped_runtime,
 )
 from dspex_core.usage import Usage
-
-
-@dataclass(frozen=True)
-class _Scored:
-    score: float
-    failed: bool
 
 
 class Search(Generic[P]):
@@ -101,9 +95,10 @@ class Search(Generic[P]):
         self.steps = 0
         self._evaluating = 0
         self._unbooked = Usage()
-        self._scores: Once[tuple[str, int], _Scored] = Once()
+        self._rows = RowScores(
+            runtime, student=student, dataset=valset, metric=metric, lm=lambda: self.task_lm, book=self._book
+        )
         self._traces: Once[tuple[str, int, int, LMConfig | None], RowTrace] = Once()
-        self._failure = ""
         self._baseline: asyncio.Task[Candidate | None] | None = None
         self._scores_trainset = trainset is valset or (isinstance(trainset, StoredDataset) and trainset == valset)
 
@@ -144,8 +139,10 @@ class Search(Generic[P]):
             return []
         numbered = list(zip(self._entries.numbers(len(proposals)), proposals, strict=True))
         heats = [Heat(self.val_rows if proposal.rows is None else proposal.rows) for proposal in proposals]
+        entries = [(self._rows.digest(proposal.state), heat) for proposal, heat in zip(proposals, heats, strict=True)]
         if numbered[0][0] > 0:
-            await self.baseline()
+            with self._rows.foreseeing(lambda: self._first_rows(entries, racing)):
+                await self.baseline()
         racing = racing if self._complete else None
         if racing is None:
             self.phase(phase, detail=detail, rows=sum(len(heat.rows) for heat in heats))
@@ -153,7 +150,7 @@ class Search(Generic[P]):
             told = None if proposal.rows is None else self._told_rows(proposal.rows)
             self._entries.propose(index, proposal, told)
         if racing is not None:
-            heats = await self._raced(proposals, heats, racing, phase=phase, detail=detail)
+            heats = await self._raced(proposals, entries, racing, phase=phase, detail=detail)
         with self._evaluation():
             found = await all_of([self._evaluate(*each, heat) for each, heat in zip(numbered, heats, strict=True)])
         self._step(found)
@@ -165,12 +162,11 @@ class Search(Generic[P]):
         Raises:
             EvaluationError: If the state was not scored on all of them.
         """
-        digest = digest_of(state)
-        known = [self._scores.known((digest, row)) for row in (self.val_rows if rows is None else rows)]
-        found = [scored.score for scored in known if scored is not None]
-        if len(found) < len(known):
+        wanted = self.val_rows if rows is None else rows
+        known = self._rows.known(digest_of(state), wanted)
+        if len(known) < len(set(wanted)):
             raise EvaluationError("the state was not scored on all rows of the validation set")
-        return tuple(found)
+        return tuple(known[row] for row in wanted)
 
     async def observe(
         self, state: ProgramState, rows: Sequence[int], *, rollout: int = 0, lm: LMConfig | None = None
@@ -195,7 +191,7 @@ class Search(Generic[P]):
             found = [traces[row] for row in wanted]
             if rollout == 0 and lm == self.task_lm and self._scores_trainset:
                 for trace in found:
-                    self._scores.note((digest, trace.row), _Scored(trace.score or 0.0, trace.failure is not None))
+                    self._rows.note(digest, trace.row, Scored(trace.score or 0.0, failed=trace.failure is not None))
             return found
 
         return await self._traces.values([(digest, row, rollout, lm) for row in rows], run)
@@ -247,7 +243,7 @@ class Search(Generic[P]):
 
     def share_scores(self, other: "Search[P]") -> None:
         """Know every score that another search over the same rows and models finds out, and let it know this one's."""
-        self._scores = other._scores  # noqa: SLF001 - the same class
+        self._rows.share(other._rows)  # noqa: SLF001 - the same class
 
     def absorb(self, other: "Search[P]", candidates: Sequence[Candidate]) -> None:
         """Take over what another search took, and its candidates, numbered to follow this one's."""
@@ -275,7 +271,7 @@ class Search(Generic[P]):
         if not complete:
             return self._result(found, None)
         if all(candidate.failed == len(self.val_rows) for candidate in complete):
-            raise EvaluationError(f"the program failed on every row, before and after; {self._failure}")
+            raise EvaluationError(f"the program failed on every row, before and after; {self._rows.failure}")
         best = max(complete, key=lambda candidate: (candidate.score, candidate.index > 0, -candidate.index))
         return self._result(best.state, best.score)
 
@@ -297,25 +293,42 @@ class Search(Generic[P]):
         return [candidate for candidate in self.candidates if candidate.rows is None]
 
     async def _raced(
-        self, proposals: Sequence[Proposal], heats: Sequence[Heat], racing: Racing, *, phase: str, detail: str
+        self,
+        proposals: Sequence[Proposal],
+        entries: Sequence[tuple[str, Heat]],
+        racing: Racing,
+        *,
+        phase: str,
+        detail: str,
     ) -> list[Heat]:
         """Score proposals in races; returns the rows that each was scored on."""
-        states = {digest_of(proposal.state): proposal.state for proposal in proposals}
-        entries = [(digest_of(proposal.state), heat) for proposal, heat in zip(proposals, heats, strict=True)]
         rivals = [dict(zip(self.val_rows, self.scores(rival.state), strict=True)) for rival in self._complete]
+        races = Races(racing, entries, rivals, known=self._rows.known)
+        states = dict(zip((name for name, _ in entries), (proposal.state for proposal in proposals), strict=True))
 
         async def score(blocks: Blocks) -> list[Usage]:
             left = f"{len(blocks)} in the race"
             rows = sum(len(rows) for _, rows in blocks)
             self.phase(phase, detail=f"{detail}, {left}" if detail else left, rows=rows)
             with self._evaluation():
-                found = await all_of([self._scored(states[name], rows) for name, rows in blocks])
+                found = await all_of([self._rows.scored(states[name], rows) for name, rows in blocks])
             return [usage for _, usage in found]
 
-        return await run_races(racing, entries, rivals, known=self._known, score=score)
+        with self._rows.foreseeing(lambda: races.imagined(self._rows.guesses, self.val_rows)):
+            return await races.run(score)
+
+    def _first_rows(
+        self, entries: Sequence[tuple[str, Heat]], racing: Racing | None
+    ) -> Iterable[tuple[str, Sequence[int]]]:
+        """What will probably be scored first, as long as the program as given is not."""
+        if racing is None:
+            return [(name, heat.rows) for name, heat in entries]
+        rival = self._rows.guesses[0](self._rows.digest(self.student.get_state()), self.val_rows)
+        races = Races(racing, entries, [rival], known=self._rows.known)
+        return races.imagined(self._rows.guesses, self.val_rows)
 
     async def _evaluate(self, index: int, proposal: Proposal, heat: Heat) -> Candidate:
-        scored, usage = await self._scored(proposal.state, heat.rows)
+        scored, usage = await self._rows.scored(proposal.state, heat.rows)
         candidate = Candidate(
             index=index,
             label=proposal.label,
@@ -345,35 +358,14 @@ class Search(Generic[P]):
             OptimizationStep(step=self.steps, candidates=indices, best=best.index, score=best.likely_score)
         )
 
-    def _known(self, digest: str, rows: Sequence[int]) -> Scores:
-        found = {row: self._scores.known((digest, row)) for row in rows}
-        return {row: scored.score for row, scored in found.items() if scored is not None}
+    def _book(self, usage: Usage, rows: int) -> None:
+        self.metric_calls += rows
+        self.usage += usage
+        self._unbooked += usage
 
-    async def _scored(self, state: ProgramState, rows: Sequence[int]) -> tuple[list[_Scored], Usage]:
-        digest, spent, dataset, metric = digest_of(state), Usage(), self.valset, self.metric
-        if dataset is None or metric is None:
-            raise EvaluationError("there is nothing to score on: the search has no validation set, or no metric")
-
-        async def run(keys: list[tuple[str, int]]) -> list[_Scored]:
-            nonlocal spent
-            wanted = [row for _, row in keys]
-            evaluation = await self.runtime.evaluate(
-                self.student.with_state(state),
-                dataset,
-                metric=metric,
-                rows=None if wanted == list(range(len(dataset))) else wanted,
-                lm=self.task_lm,
-            )
-            spent = evaluation.usage
-            self.metric_calls += len(wanted)
-            self.usage += spent
-            self._unbooked += spent
-            if evaluation.failed == len(wanted):
-                self._failure = evaluation.failures[0]
-            failed = set(evaluation.failed_rows)
-            return [_Scored(score, row in failed) for row, score in zip(wanted, evaluation.scores, strict=True)]
-
-        return await self._scores.values([(digest, row) for row in rows], run), spent
+    async def close(self) -> None:
+        """End what was begun early and is not needed."""
+        await self._rows.close()
 
     @contextmanager
     def _evaluation(self) -> Generator[None]:

@@ -1,6 +1,6 @@
 import asyncio
-from collections.abc import Awaitable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -16,7 +16,7 @@ async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
     return one, other
 
 
-async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def all_of(work: Iterable[Awaitable[T]]) -> list[T]:
     """All results in order, the work done side by side; if some of it fails, the rest is finished first."""
     outcomes = await asyncio.gather(*work, return_exceptions=True)
     for outcome in outcomes:

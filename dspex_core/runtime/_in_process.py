@@ -1,12 +1,13 @@
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from dspex_core import events
 from dspex_core.errors import ConfigurationError, DatasetError
-from dspex_core.evaluate import RowResult, evaluate_rows, in_order_of, summary_of
+from dspex_core.evaluate import Callee, RowResult, evaluate_row, evaluate_rows, in_order_of, summary_of
 from dspex_core.lm import LM
 from dspex_core.metrics import resolve_metric
 from dspex_core.modules import Module
@@ -17,6 +18,7 @@ from dspex_core.retrieval import Retrievers
 from dspex_core.runtime._approving import refusal_of
 from dspex_core.runtime._restarting import with_restarts
 from dspex_core.runtime._searching import passages_found
+from dspex_core.runtime._slots import Slots
 from dspex_core.runtime._telling import end_lm_call, lm_call, told_search, told_tool_call
 from dspex_core.runtime._trace import trace_row, trace_rows
 from dspex_core.sandbox import Sandbox
@@ -42,6 +44,7 @@ from dspex_core.seam import (
     TraceRequest,
     TraceResult,
     Trial,
+    Work,
     add_usage,
     calling,
     configuration_of,
@@ -49,6 +52,8 @@ from dspex_core.seam import (
 )
 from dspex_core.synchronous import in_thread
 from dspex_core.training import cancel_job, follow_job, start_job
+
+_told: ContextVar[Callable[[int, float], None] | None] = ContextVar("dspex_row_told", default=None)
 
 
 class InProcessRuntime:
@@ -78,7 +83,7 @@ class InProcessRuntime:
         self._retriever = retriever
         self._retriever_for = retriever_for or Retrievers(trust=None).find
         self._tally = RowTally(events.publish, wanted=lambda: events.wanted("rows_evaluated"))
-        self._slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+        self._slots_of: WeakKeyDictionary[asyncio.AbstractEventLoop, Slots] = WeakKeyDictionary()
 
     @property
     def lm(self) -> LM | None:
@@ -182,18 +187,16 @@ class InProcessRuntime:
         """Score a program here, publishing progress as rows are done."""
         examples = _at_hand(dataset)
         indices = range(len(examples)) if rows is None else rows
-        module, slots = _runnable(program), self._slots()
-
-        async def in_turn(**inputs: Any) -> Prediction:
-            async with Place(slots):
-                return await module(**inputs)
+        also_tell = _told.get()
 
         def tell(result: RowResult) -> None:
             self._tally.add(rows=1, total=result.score or 0.0, usage=result.usage)
+            if also_tell is not None:
+                also_tell(result.row, result.score or 0.0)
 
         with scoped_runtime(self if lm is None else self.but(lm=self._lm_for(lm))), self._tally.evaluation():
             results = await evaluate_rows(
-                in_turn,
+                self._in_turn(program),
                 ((index, examples[index]) for index in indices),
                 resolve_metric(metric),
                 concurrency=max(1, min(self._rows_in_flight, len(indices))),
@@ -201,6 +204,36 @@ class InProcessRuntime:
                 on_row=tell,
             )
         return summary_of(in_order_of(indices, results))
+
+    @contextmanager
+    def scored_so_far(self, tell: Callable[[int, float], None]) -> Generator[None]:
+        """Tell of every row of the block's evaluations as soon as it is done."""
+        token = _told.set(tell)
+        try:
+            yield
+        finally:
+            _told.reset(token)
+
+    def working_ahead(self, more: Callable[[], Work | None]) -> AbstractContextManager[None]:
+        """Give idle places work ahead, as long as rows wait to be tried again."""
+        return self._slots().working_ahead(more)
+
+    async def score_ahead(
+        self, program: Program, dataset: Dataset, *, metric: MetricLike, row: int, lm: LMConfig | None = None
+    ) -> Evaluation:
+        """Score a row here, without a word about its progress."""
+        example, turn = _at_hand(dataset)[row], self._in_turn(program)
+        with calling(), scoped_runtime(self if lm is None else self.but(lm=self._lm_for(lm))):
+            return summary_of([await evaluate_row(turn, row, example, resolve_metric(metric), on_outage="raise")])
+
+    def _in_turn(self, program: Program) -> Callee:
+        module, slots = _runnable(program), self._slots()
+
+        async def in_turn(**inputs: Any) -> Prediction:
+            async with Place(slots), slots.row():
+                return await module(**inputs)
+
+        return in_turn
 
     async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Run rows of a list, and keep what each predictor saw and said."""
@@ -214,7 +247,7 @@ class InProcessRuntime:
         slots = self._slots()
 
         async def attempt(row: int, example: Example, rollout: int) -> RowTrace:
-            async with Place(slots):
+            async with Place(slots), slots.row():
                 return await trace_row(module, row, example, rollout=rollout, metric=metric, request=request)
 
         with calling(), scoped_runtime(self.but(lm=lm)):
@@ -257,11 +290,11 @@ class InProcessRuntime:
     def _rows_in_flight(self) -> int:
         return self._concurrency or (self._lm.config.concurrency if self._lm else None) or 64
 
-    def _slots(self) -> asyncio.Semaphore:
+    def _slots(self) -> Slots:
         """Shared by all that run side by side; one for each event loop that uses this runtime."""
         loop = asyncio.get_running_loop()
         if loop not in self._slots_of:
-            self._slots_of[loop] = asyncio.Semaphore(self._rows_in_flight)
+            self._slots_of[loop] = Slots(self._rows_in_flight)
         return self._slots_of[loop]
 
     def _lm_of(self, config: LMConfig | None) -> LM:

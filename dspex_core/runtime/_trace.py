@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -20,6 +20,7 @@ from dspex_core.seam import (
     recorded_trace,
     rolled_out,
 )
+from dspex_core.usage import Usage
 
 
 async def trace_row(
@@ -81,18 +82,35 @@ async def trace_rows(
 ) -> TraceResult:
     """Try rows in order until enough were accepted, as many at once as are still wanted.
 
+    A row is begun as soon as it is sure to be needed: if fewer would be accepted than are wanted, even if all that are
+    under way were. So one that is slow holds up no other, and none is tried in vain.
+
     Args:
         attempt: Runs one row, given its index, its example and the number of the try.
         rows: The rows with their indices.
         request: How many are wanted, and how often each is tried.
     """
-    wanted = len(rows) if request.wanted is None or request.keep == "all" else request.wanted
-    result = TraceResult()
-    while result.tried < len(rows) and len(result.accepted) < wanted:
-        wave = rows[result.tried : result.tried + wanted - len(result.accepted)]
-        tries = await _finished([_try_row(attempt, *row, request=request) for row in wave])
-        result = _after(result, tries, keep_all=request.keep == "all")
-    return result
+    keep_all = request.keep == "all"
+    wanted = len(rows) if request.wanted is None or keep_all else request.wanted
+    tries: list[asyncio.Task[tuple[RowTrace, int]]] = []
+    under_way: set[asyncio.Task[tuple[RowTrace, int]]] = set()
+    accepted, broken = 0, False
+    try:
+        while under_way or (not broken and accepted < wanted and len(tries) < len(rows)):
+            room = 0 if broken else wanted - accepted - len(under_way)
+            waiting = rows[len(tries) : len(tries) + room]
+            begun = [asyncio.create_task(_try_row(attempt, *row, request=request)) for row in waiting]
+            tries += begun
+            # All are awaited even if one fails, so that answers under way are kept.
+            done, under_way = await asyncio.wait(under_way.union(begun), return_when=asyncio.FIRST_COMPLETED)
+            broken = broken or any(each.cancelled() or each.exception() is not None for each in done)
+            accepted += 0 if broken else sum(each.result()[0].accepted for each in done)
+    except asyncio.CancelledError:
+        for each in tries:
+            each.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
+        raise
+    return _result([each.result() for each in tries], keep_all=keep_all)
 
 
 async def _try_row(
@@ -108,26 +126,16 @@ async def _try_row(
     return trace, tries
 
 
-async def _finished(tries: Sequence[Coroutine[Any, Any, tuple[RowTrace, int]]]) -> list[tuple[RowTrace, int]]:
-    # All are awaited even if one fails, so that answers under way are kept.
-    outcomes = await asyncio.gather(*tries, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
-
-
-def _after(result: TraceResult, tries: Sequence[tuple[RowTrace, int]], *, keep_all: bool) -> TraceResult:
+def _result(tries: Sequence[tuple[RowTrace, int]], *, keep_all: bool) -> TraceResult:
     traces = [trace for trace, _ in tries]
-    rejected = [trace for trace in traces if keep_all and not trace.accepted]
     failures = [f"row {trace.row}: {trace.failure}" for trace in traces if trace.failure is not None]
     return TraceResult(
-        accepted=(*result.accepted, *(trace for trace in traces if trace.accepted)),
-        rejected=(*result.rejected, *rejected),
-        tried=result.tried + len(traces),
-        runs=result.runs + sum(runs for _, runs in tries),
-        failures=(*result.failures, *failures)[:FAILURES_KEPT],
-        usage=sum((trace.usage for trace in traces), start=result.usage),
+        accepted=tuple(trace for trace in traces if trace.accepted),
+        rejected=tuple(trace for trace in traces if keep_all and not trace.accepted),
+        tried=len(traces),
+        runs=sum(runs for _, runs in tries),
+        failures=tuple(failures[:FAILURES_KEPT]),
+        usage=sum((trace.usage for trace in traces), start=Usage()),
     )
 
 

@@ -1,6 +1,7 @@
 """The seam between programs and the world: the Runtime protocol and the values that cross it."""
 
 from dspex_core.seam._adapter import AdapterConfig, AdapterName
+from dspex_core.seam._ahead import Work, WorksAhead
 from dspex_core.seam._calls import ToldCall, plain
 from dspex_core.seam._code import CodeCell, CodeResult
 from dspex_core.seam._context import (
@@ -125,6 +126,8 @@ __all__ = [
     "TrainingStep",
     "Trial",
     "UsageMeter",
+    "Work",
+    "WorksAhead",
     "add_usage",
     "calling",
     "compiling",

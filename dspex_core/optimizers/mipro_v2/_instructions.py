@@ -1,5 +1,6 @@
+import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from dspex_core.errors import AdapterParseError
 from dspex_core.optimizers._result import P
 from dspex_core.optimizers._search import Search
-from dspex_core.optimizers._side_by_side import all_of
+from dspex_core.optimizers._side_by_side import all_of, both
 from dspex_core.optimizers._words import plain_text, program_in_words, rows_in_words
 from dspex_core.optimizers.mipro_v2._prompts import (
     TIPS,
@@ -19,6 +20,9 @@ from dspex_core.seam import LMConfig, ProgramState
 
 EXAMPLES_SHOWN = 3
 """Demos of a step that its instruction is proposed from."""
+
+DemoSets = Sequence[asyncio.Task[ProgramState]]
+"""Sets of demos that are being made."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Proposer:
     fewshot_aware: bool
 
     async def propose(
-        self, search: Search[P], demo_sets: Sequence[ProgramState], *, data_summary: str, count: int
+        self, search: Search[P], demo_sets: DemoSets, *, data_summary: Awaitable[str], count: int
     ) -> dict[str, tuple[str, ...]]:
         """Instructions for every predictor: the one it has, and proposals that differ from it and from each other.
 
@@ -55,10 +59,11 @@ class Proposer:
         sample.
         """
         state = search.student.get_state()
-        program = await self._described(search, demo_sets) if self.program_aware else ""
+        program, summary = await both(self._described(search, demo_sets), data_summary)
+        about = {"data_summary": summary, **_if_any(program)}
         search.phase("proposing instructions")
         found = await all_of(
-            self._proposal(search, demo_sets, name, number, about={"data_summary": data_summary, **_if_any(program)})
+            self._proposal(search, demo_sets, name, number, about=about)
             for name in state.predictors
             for number in range(1, count)
         )
@@ -68,9 +73,11 @@ class Proposer:
             for name, predictor in state.predictors.items()
         }
 
-    async def _described(self, search: Search[P], demo_sets: Sequence[ProgramState]) -> str:
+    async def _described(self, search: Search[P], demo_sets: DemoSets) -> str:
+        if not self.program_aware:
+            return ""
         state = search.student.get_state()
-        runs = {name: self._examples(demo_sets, name, 1)[:1] for name in state.predictors}
+        runs = {name: await _demos(demo_sets, name, first=1, count=1) for name in state.predictors}
         sample = "\n".join(f"{name}: {rows_in_words(run)}" for name, run in runs.items() if run)
         inputs = {"program": program_in_words(state), "sample_run": sample or "none is at hand"}
         try:
@@ -80,7 +87,7 @@ class Proposer:
         return str(answer.description)
 
     async def _proposal(
-        self, search: Search[P], demo_sets: Sequence[ProgramState], name: str, number: int, *, about: dict[str, str]
+        self, search: Search[P], demo_sets: DemoSets, name: str, number: int, *, about: dict[str, str]
     ) -> str:
         """One proposal for one predictor; empty if the answer could not be read."""
         rng = random.Random(f"{self.seed}/{name}/{number}")  # noqa: S311 - repeatable by design
@@ -91,7 +98,7 @@ class Proposer:
             rows = range(len(search.trainset))
             drawn = sorted(rng.sample(rows, min(self.batch_size, len(rows))))
             inputs["data_rows"] = rows_in_words(await search.labeled_demos(drawn))
-        if self.fewshot_aware and (examples := self._examples(demo_sets, name, number)):
+        if self.fewshot_aware and (examples := await _demos(demo_sets, name, first=number, count=EXAMPLES_SHOWN)):
             inputs["step_examples"] = rows_in_words(examples)
         if self.tip_aware and (tip := rng.choice(TIPS)):
             inputs["tip"] = tip
@@ -107,12 +114,15 @@ class Proposer:
             return ""
         return plain_text(str(answer.proposed_instruction))
 
-    def _examples(self, demo_sets: Sequence[ProgramState], name: str, number: int) -> list[dict[str, Any]]:
-        """The first few demos of a step, from the set of that number and those after it."""
-        start = number % max(1, len(demo_sets))
-        sets = [*demo_sets[start:], *demo_sets[:start]]
-        demos = (dict(demo) for state in sets for demo in state.predictors[name].demos)
-        return list(islice(demos, EXAMPLES_SHOWN))
+
+async def _demos(demo_sets: DemoSets, name: str, *, first: int, count: int) -> list[dict[str, Any]]:
+    """The first few demos of a step, from the set of that number and those after it; sets not looked at may be late."""
+    start = first % max(1, len(demo_sets))
+    found: list[dict[str, Any]] = []
+    for made in (*demo_sets[start:], *demo_sets[:start]):
+        if len(found) < count:
+            found += (dict(demo) for demo in (await made).predictors[name].demos)
+    return found[:count]
 
 
 def _if_any(description: str) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -13,7 +14,7 @@ from dspex_core.optimizers._search import Search
 from dspex_core.optimizers._side_by_side import all_of, both
 from dspex_core.optimizers.mipro_v2._combinations import Combinations
 from dspex_core.optimizers.mipro_v2._data_summary import summary_of_data
-from dspex_core.optimizers.mipro_v2._instructions import EXAMPLES_SHOWN, Proposer
+from dspex_core.optimizers.mipro_v2._instructions import EXAMPLES_SHOWN, DemoSets, Proposer
 from dspex_core.optimizers.mipro_v2._schedule import (
     CANDIDATES,
     FEWEST_ROWS_FOR_MINIBATCHES,
@@ -179,9 +180,12 @@ class MIPROv2(RacingOptimizer):
 
     async def _combinations(self, search: Search[P], schedule: Schedule) -> Combinations:
         """What there is to combine: instructions proposed in the light of demos and data, and sets of demos."""
-        demo_sets, data_summary = await both(self._demo_sets(search, schedule), self._data_summary(search))
-        instructions = await self._proposer().propose(
-            search, demo_sets, data_summary=data_summary, count=schedule.instructions
+        sets = self._demo_sets(search, schedule)
+        demo_sets, instructions = await both(
+            all_of(sets),
+            self._proposer().propose(
+                search, sets, data_summary=self._data_summary(search), count=schedule.instructions
+            ),
         )
         return Combinations(search.student.get_state(), instructions, [] if self.zero_shot else demo_sets)
 
@@ -189,7 +193,7 @@ class MIPROv2(RacingOptimizer):
         # Asked for no suggestion, it is loaded all the same, which takes half a second: now it delays nothing.
         await search.runtime.suggest({}, [], count=0, seed=self.seed)
 
-    async def _demo_sets(self, search: Search[P], schedule: Schedule) -> list[ProgramState]:
+    def _demo_sets(self, search: Search[P], schedule: Schedule) -> DemoSets:
         """As many sets of demos as planned, made side by side; for instructions alone, a few demos to propose from."""
         bootstrap = BootstrapFewShot(
             metric=self.metric,
@@ -198,8 +202,11 @@ class MIPROv2(RacingOptimizer):
             max_bootstrapped_demos=EXAMPLES_SHOWN if self.zero_shot else self.max_bootstrapped_demos,
             max_labeled_demos=self.max_labeled_demos,
         )
-        numbers = range(NO_DEMOS, NO_DEMOS + schedule.demo_sets)
-        return [proposal.state for proposal in await all_of(demo_set(search, bootstrap, n) for n in numbers)]
+
+        async def made(number: int) -> ProgramState:
+            return (await demo_set(search, bootstrap, number)).state
+
+        return [asyncio.create_task(made(NO_DEMOS + at)) for at in range(schedule.demo_sets)]
 
     async def _data_summary(self, search: Search[P]) -> str:
         if not self.data_aware_proposer:

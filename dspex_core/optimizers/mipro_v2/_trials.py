@@ -55,9 +55,9 @@ async def best_combination(
         The state of the most promising combination.
     """
     rng = random.Random(seed)  # noqa: S311 - repeatable by design
-    baseline = await search.baseline()
-    history = [] if baseline is None else [Trial(choices=combinations.default, score=baseline.score)]
-    tried = _scored_already(search, combinations)
+    # The sampler begins at random, whatever the program as given scores, so the first batch need not wait for that.
+    history = [] if search.valset is None else [Trial(choices=combinations.default, score=0.0)]
+    tried: dict[tuple[int, ...], _Tried] = {}
     done = 0
     while done < schedule.trials:
         count = min(parallel_trials, schedule.trials - done)
@@ -72,6 +72,9 @@ async def best_combination(
         due = schedule.full_evaluations_due(done + count) - schedule.full_evaluations_due(done)
         race = _for_places(racing, None if schedule.minibatch is None else max(1, due))
         candidates = await search.evaluate_all(proposals, phase=PHASE, detail=detail, racing=race)
+        if not done:
+            history = [Trial(choices=combinations.default, score=each.score) for each in search.candidates[:1]]
+            tried = _scored_already(search, combinations)
         for choices, candidate in zip(batch, candidates, strict=True):
             history.append(Trial(choices=choices, score=candidate.likely_score))
             one = tried.setdefault(_key(choices), _Tried(choices))

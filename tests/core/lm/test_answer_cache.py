@@ -97,6 +97,42 @@ async def test_a_rejected_key_is_not_the_failure_of_who_has_a_good_one(start_pro
     assert outcomes[1].text
 
 
+async def test_an_answer_that_was_found_and_then_cleared_is_asked_for_again(provider):
+    lm = lm_of(provider)
+    for _ in range(2):
+        await lm.generate(request())
+    lm._cache.clear()
+    answer = await asyncio.wait_for(lm.generate(request()), 10)
+    assert (answer.usage.lm_calls, answer.usage.cached_calls) == (1, 0)
+
+
+async def test_who_looks_first_and_is_told_last_waits_for_who_asks_and_does_not_keep_it_waiting(tmp_path):
+    cache = ResponseCache(tmp_path)
+    looked, told = asyncio.Event(), asyncio.Event()
+    look, asked = cache.get, []
+
+    async def get(key):
+        if not looked.is_set():  # as a server that answers the first look later than the second
+            looked.set()
+            await told.wait()
+            return None
+        return await look(key)
+
+    async def ask():
+        asked.append(KEY)
+        return answer()
+
+    cache.get = get
+    first = asyncio.create_task(cache.once(KEY, ask, asker=1))
+    await looked.wait()
+    second = asyncio.create_task(cache.once(KEY, ask, asker=1))
+    await asyncio.sleep(0)
+    told.set()
+    found = await asyncio.wait_for(asyncio.gather(first, second), 10)
+    assert sorted(fresh for _, fresh in found) == [False, True]
+    assert asked == [KEY]
+
+
 ASK = """
 import asyncio, json, sys
 from dspex_core import LM

@@ -212,15 +212,17 @@ async def test_a_cache_that_cannot_be_written_to_is_passed_over_with_one_warning
     assert (await lm.generate(request())).usage.cached_calls == 1
 
 
-async def test_beyond_its_limit_the_answers_kept_longest_go(tmp_path, monkeypatch):
+@pytest.mark.parametrize("size", [20_000, 100_000])
+async def test_beyond_its_limit_the_answers_kept_longest_go(tmp_path, monkeypatch, size):
     monkeypatch.setenv("DSPEX_CACHE_LIMIT", "2 MB")
     store = DiskStore(tmp_path)
-    for number in range(60):
-        await store.put({f"key {number}": "x" * 100_000})
+    last = 6_000_000 // size
+    for number in range(last + 1):
+        await store.put({f"key {number}": "x" * size})
     assert store.stats().limit_bytes == 2 * 1024**2
     assert store.stats().size_bytes < 4 * 1024**2
     assert store.get("key 0") is None
-    assert store.get("key 59")
+    assert store.get(f"key {last}")
 
 
 @pytest.mark.parametrize(("name", "value"), [("DSPEX_CACHE_LIMIT", "much"), ("DSPEX_CACHE", "mongodb://:secret@h")])

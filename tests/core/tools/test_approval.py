@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import pytest
@@ -91,6 +92,8 @@ def test_nobody_who_writes_a_request_does_away_with_the_approval_that_a_tool_ask
     spec = refund.to_spec()
     assert spec.needs_approval
     assert Tool.from_spec(spec.model_copy(update={"needs_approval": False})).imported(trust=None).needs_approval
+    asked_for = Tool(json.dumps, needs_approval=True).to_spec()
+    assert Tool.from_spec(asked_for).imported(trust=None).needs_approval
 
 
 async def test_who_calls_the_tool_themselves_needs_nobodys_approval():

@@ -19,7 +19,8 @@ def keep_secret(key: str) -> None:
 
 def redacted(text: str) -> str:
     """The text without any key that this process knows: those given to `keep_secret` and those in variables."""
-    keys = {value for name, value in os.environ.items() if name.endswith(VARIABLES) and len(value) >= SHORTEST_KEY}
+    values = (value.strip() for name, value in os.environ.items() if name.endswith(VARIABLES))
+    keys = {value for value in values if len(value) >= SHORTEST_KEY}
     # The longest first: a key that begins with another must not lose its beginning only.
     for key in sorted(_known | keys, key=len, reverse=True):
         text = text.replace(key, REPLACEMENT)

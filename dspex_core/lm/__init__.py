@@ -8,6 +8,7 @@ from dspex_core.lm._disk import DiskStore
 from dspex_core.lm._endpoint import Endpoint
 from dspex_core.lm._history import LMCall
 from dspex_core.lm._inspect import inspect_history
+from dspex_core.lm._keys import checked_key
 from dspex_core.lm._lm import LM
 from dspex_core.lm._pool import pool_of
 from dspex_core.lm._presets import PRESETS, Preset, preset_of
@@ -28,6 +29,7 @@ __all__ = [
     "ResponseCache",
     "TrustedAddresses",
     "broken_models",
+    "checked_key",
     "cost_usd",
     "endpoint_from_environment",
     "in_turns",

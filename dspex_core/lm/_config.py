@@ -1,5 +1,6 @@
 import os
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -54,7 +55,7 @@ def lm_config(model: str, **options: Any) -> LMConfig:
         # Further fields of a request may be anything, a secret too.
         what = first["msg"] if first["loc"][0] == "extra" else what
         raise ConfigurationError(f"LM {model!r}: {where}: {what}") from None
-    served_at(config)
+    _check_address(served_at(config))
     return config
 
 
@@ -74,6 +75,18 @@ def served_at(config: LMConfig) -> str:
 def without_version(url: str, preset: Preset) -> str:
     """An address as the provider's SDK takes it: Anthropic's adds /v1 to every path, and OpenAI's does not."""
     return url.rstrip("/").removesuffix("/v1") if preset.api == "anthropic" else url
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ConfigurationError(
+            f"api_base {url!r} is no address of an API: write http://HOST:PORT/PATH, without a query (?…)"
+        )
 
 
 def _fallbacks(model: str, options: dict[str, Any]) -> tuple[LMConfig, ...]:

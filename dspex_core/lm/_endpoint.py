@@ -21,10 +21,11 @@ from dspex_core.errors import (
 )
 from dspex_core.lm._config import served_at
 from dspex_core.lm._http import Connections, Reply, Unreachable, close_with_loop, unreachable
+from dspex_core.lm._keys import checked_key
 from dspex_core.lm._presets import preset_of
 from dspex_core.lm._rates import retry_after
 from dspex_core.lm._refusals import kind_of, said_by, said_in
-from dspex_core.redaction import keep_secret, redacted
+from dspex_core.redaction import redacted
 from dspex_core.seam import LMConfig
 
 if TYPE_CHECKING:
@@ -62,15 +63,13 @@ class Endpoint:
     ) -> None:
         self._preset = preset_of(config.model)
         variable = self._preset.key_variable
-        key = api_key or os.environ.get(variable)
+        key = api_key or checked_key(os.environ.get(variable), model=config.model, source=variable)
         if not key and self._preset.needs_key:
             raise ConfigurationError(
                 f"no API key for {config.model}: set {variable} (a server that checks none takes any value)"
             )
         # The SDKs send nothing without a key, and a server that checks none reads none.
         self._key = key or "none"
-        if key:
-            keep_secret(key)
         self.url = served_at(config)
         self._config = config
         self._model = config.model

@@ -20,6 +20,7 @@ from dspex_core.lm._config import lm_config, served_at
 from dspex_core.lm._hedging import Stragglers, hedged
 from dspex_core.lm._history import CALLS_KEPT, LMCall, remembered, remembered_stream
 from dspex_core.lm._inspect import print_calls
+from dspex_core.lm._keys import checked_key
 from dspex_core.lm._pool import Pool, Turn, estimated_tokens, pool_of
 from dspex_core.lm._provider import Provider, provider_of
 from dspex_core.lm._retrying import retried
@@ -67,7 +68,7 @@ class LM:
 
     def __init__(self, model: str, *, api_key: str | None = None, **options: Any) -> None:
         self.config = lm_config(model, **options)
-        self._api_key = api_key
+        self._api_key = checked_key(api_key, model=model, source="api_key")
         self.history: deque[LMCall] = deque(maxlen=CALLS_KEPT)
         self._fallbacks = tuple(LM.from_config(other) for other in self.config.fallbacks)
         self._cache: ResponseCache | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspex_core.errors import ConfigurationError, LMMalformedResponseError
 from dspex_core.home import home
-from dspex_core.lm import DiskStore, Endpoint, cost_usd, in_turns, lm_config, pool_of, preset_of, served_at
+from dspex_core.lm import DiskStore, Endpoint, checked_key, cost_usd, in_turns, lm_config, pool_of, preset_of, served_at
 from dspex_core.retrieval._extra import require
 from dspex_core.seam import LMConfig, add_usage, current_caller
 from dspex_core.usage import Usage
@@ -66,11 +66,11 @@ class Embedder:
             raise ConfigurationError(
                 f"Embedder {model!r}: Anthropic serves no embeddings; take another provider's model"
             )
-        self._api_key = api_key
+        self._api_key = checked_key(api_key, model=model, source="api_key")
         self._dimensions = dimensions
         self._batch_size = batch_size
         self._vectors: DiskStore | None = None
-        self._pool = pool_of(self._config, endpoint=served_at(self._config), api_key=api_key)
+        self._pool = pool_of(self._config, endpoint=served_at(self._config), api_key=self._api_key)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Endpoint] = weakref.WeakKeyDictionary()
 
     @property

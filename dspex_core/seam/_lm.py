@@ -70,7 +70,7 @@ class LMConfig(BaseModel):
         hedge: Whether a call that takes far longer than its peers is sent once more; the first answer wins.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: Annotated[str, AfterValidator(_provider_and_name)]
     api_base: Annotated[str | None, AfterValidator(_without_credentials)] = None

@@ -303,3 +303,35 @@ def test_a_further_field_that_does_not_fit_is_named_and_not_shown():
     with pytest.raises(ConfigurationError, match=r"extra\.header") as caught:
         LM(MODEL, extra={"header": b"secret"})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["key-of-the-tests\n", "  key-of-the-tests\r\n"])
+async def test_a_key_read_from_a_file_with_its_line_break_is_a_key(start_provider, monkeypatch, written):
+    monkeypatch.setenv("OPENAI_API_KEY", written)
+    provider = start_provider(api_key="key-of-the-tests")
+    assert (await lm_of(provider).generate(request())).text
+    assert (await lm_of(provider, api_key=written, cache=False).generate(request())).text
+
+
+@pytest.mark.parametrize("given", ["sk-a-known\nkey", "sk-a-known✓key", 3])
+async def test_what_is_no_key_is_refused_and_not_shown(provider, monkeypatch, given):
+    with pytest.raises(ConfigurationError, match="api_key is no API key") as caught:
+        LM(MODEL, api_key=given)
+    assert "sk-a" not in str(caught.value)
+    monkeypatch.setenv("OPENAI_API_KEY", str(given))
+    if given != 3:
+        with pytest.raises(ConfigurationError, match="OPENAI_API_KEY is no API key"):
+            await lm_of(provider).generate(request())
+
+
+@pytest.mark.parametrize("model", ["openai/x", "anthropic/x"])
+@pytest.mark.parametrize("address", ["http://[::1/v1", "http:///v1", "http://h:99999/v1", "http://h/v1?key=1"])
+def test_what_is_no_address_is_refused_when_the_lm_is_made(model, address):
+    with pytest.raises(ConfigurationError, match=r"api_base .* is no address of an API: write http://HOST"):
+        LM(model, api_base=address)
+
+
+@pytest.mark.parametrize("option", ["timeout_seconds", "temperature", "requests_per_minute"])
+def test_endless_numbers_are_refused(option):
+    with pytest.raises(ConfigurationError, match=f"{option}: .*finite.*, not inf"):
+        LM(MODEL, **{option: float("inf")})

@@ -32,12 +32,14 @@ def measure(bench: Bench) -> Iterator[Measure]:
             for who, watched in _WATCHED.items():
                 found[who].append(bench.ours("watched_compile", **given, **watched))
     alone = found.pop(_ALONE)
+    fastest = min(each["seconds"] for each in alone)
     yield Measure(ROW, "run that nobody watches", "s", "lower", tuple(each["seconds"] for each in alone))
     yield Measure(ROW, "its server and worker", "s CPU", "lower", tuple(each["cpu_seconds"] for each in alone))
     for who, results in found.items():
         pairs = list(zip(results, alone, strict=True))
-        longer = tuple(100 * (each["seconds"] / run["seconds"] - 1) for each, run in pairs)
-        yield Measure(ROW, f"wall time that {who} add", "%", "lower", longer)
+        # What else the machine does delays some of the runs by more than watching does: the fastest ones tell most.
+        longer = 100 * (min(each["seconds"] for each in results) / fastest - 1)
+        yield Measure(ROW, f"wall time that {who} add, fastest run beside fastest run", "%", "lower", (longer,))
         shares = tuple(
             100 * (each["cpu_seconds"] - run["cpu_seconds"]) / (run["seconds"] * run["cores"]) for each, run in pairs
         )

@@ -102,6 +102,15 @@ class Progress(BaseModel):
             case _:
                 return self
 
+    def shown_after(self, event: Event) -> "Progress":
+        """The same for who watches a durable run: its log counts rows of evaluations that ended, its looks all rows.
+
+        So what the log says of rows may be less than what a look said before, and is no step back.
+        """
+        if isinstance(event, RowsEvaluated) and event.offset is not None and event.rows < self.rows_done:
+            return self
+        return self.after(event)
+
     def _phase(self, *, phase: str, detail: str = "", rows_total: int | None = None) -> "Progress":
         return self.model_copy(
             update={

@@ -83,7 +83,7 @@ class ProgressView:
 
     def show(self, event: Event) -> None:
         """Take an event in."""
-        before, self._progress = self._progress, self._progress.after(event)
+        before, self._progress = self._progress, self._progress.shown_after(event)
         self._pace.take(self._progress, at=moment_of(event).timestamp())
         if event.at is not None:
             self._began = min(self._began, event.at)

@@ -105,7 +105,7 @@ class _Seen:
 
     def take(self, event: Event) -> None:
         """Take in an event of the log."""
-        self._progress = self._progress.after(event)
+        self._progress = self._progress.shown_after(event)
         self.log = self.log.after(event)
         self.heard_at = time.monotonic()
 

@@ -18,7 +18,7 @@ from dspex_core.usage import Usage
 
 _FIGURES: tuple[tuple[str, Callable[[RunView, Usage], str]], ...] = (
     ("Status", lambda view, _: view.status.status),
-    ("Optimizer", lambda view, _: view.status.optimizer),
+    ("Optimizer", lambda view, _: view.status.optimizer.replace("_", " ")),
     ("Best score", lambda view, _: percent(view.status.score) or NOTHING),
     ("Baseline", lambda view, _: percent(view.status.baseline_score) or NOTHING),
     ("Candidates", lambda view, _: f"{len(view.progress.candidates):,}"),

@@ -47,7 +47,8 @@ class Controls:
         """Offer what can be done now."""
         status = view.status.status
         self._pause.set_visibility(status in {"queued", "running"})
-        self._resume.set_visibility(status in _STANDS_STILL)
+        # A run that waits for a decision goes on when that is made, and not before.
+        self._resume.set_visibility(status in _STANDS_STILL and not (status == "parked" and view.status.approvals))
         self._budget.set_visibility(view.is_compile and status not in ENDED)
         self._budget.show("Set a budget" if view.status.budget is None else "Raise budget")
         self._cancel.set_visibility(status not in ENDED)

@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-from dspex_core.usage import Usage
-
 NOTHING = "\N{EN DASH}"
 """Stands for what is not known yet."""
 
@@ -16,11 +14,6 @@ def percent(score: float | None) -> str:
 def dollars(cost_usd: float | None) -> str:
     """A cost."""
     return "unknown" if cost_usd is None else f"${cost_usd:,.4f}"
-
-
-def tokens(usage: Usage) -> str:
-    """Tokens in and out."""
-    return f"{usage.prompt_tokens:,} in, {usage.completion_tokens:,} out"
 
 
 def duration(seconds: float) -> str:

@@ -138,7 +138,7 @@ class _Fold:
 
     def take(self, event: Event) -> None:
         """Take an event in."""
-        self._progress = self._progress.after(event)
+        self._progress = self._progress.shown_after(event)
         self._pace.take(self._progress, at=moment_of(event).timestamp())
         self._began = self._began or event.at
         if isinstance(event, CandidateProposed):

@@ -24,7 +24,7 @@ class LogPart:
     def show(self, view: RunView) -> None:
         """Show those that there are now."""
         self._log = view.log
-        self._summary.show(f"{len(self._log):,} events")
+        self._summary.show("1 event" if len(self._log) == 1 else f"{len(self._log):,} events")
         self._show()
 
     def _show(self) -> None:

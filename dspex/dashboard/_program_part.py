@@ -16,7 +16,7 @@ class ProgramPart:
 
     def __init__(self) -> None:
         self._shown: tuple[ProgramState | None, ProgramState | None] | None = None
-        with section("Best program so far"):
+        with section("Best program"):
             self._whole = box("div", "program")
 
     def show(self, view: RunView) -> None:

@@ -7,7 +7,7 @@ from dspex.dashboard._chart import ScoreChart
 from dspex.dashboard._controls import Controls
 from dspex.dashboard._elements import Words, box, link, page_frame, section, set_attribute, watch, words
 from dspex.dashboard._fields import notice
-from dspex.dashboard._figures import NOTHING, dollars, duration, percent, tokens
+from dspex.dashboard._figures import NOTHING, dollars, duration, percent
 from dspex.dashboard._following import RunView
 from dspex.dashboard._log_part import LogPart
 from dspex.dashboard._pager import Pager
@@ -25,7 +25,7 @@ _CANDIDATES = (
     Column("failed", "Failed rows", kind="number"),
     Column("parent", "Made from", kind="number"),
 )
-_FIGURES = ("Best score", "Baseline", "LM calls", "From the cache", "Tokens", "Cost")
+_FIGURES = ("Best score", "Baseline", "LM calls", "From the cache", "Tokens in", "Tokens out", "Cost")
 
 
 async def run_page(board: Board, run_id: str) -> None:
@@ -78,14 +78,20 @@ class _Head:
         """Show it as it is now."""
         if view is None:
             self._trouble.show(trouble or "")
+            for element in (self._status, self._web_ui):
+                element.set_visibility(trouble is None)
             return
         status = view.status
+        self._status.set_visibility(True)
         self._status.show(status.status)
         self._status.classes(replace=f"badge {status.status}")
-        self._about.show(f"{status.optimizer} · {duration(status.seconds)}" + (" · " if status.web_ui else ""))
+        self._about.show(
+            f"{status.optimizer.replace('_', ' ')} · {duration(status.seconds)}" + (" · " if status.web_ui else "")
+        )
         self._web_ui.set_visibility(status.web_ui is not None)
         set_attribute(self._web_ui, "href", status.web_ui or "#")
-        waits = f"Waits: {status.parked_reason}" if status.parked_reason else None
+        # What is to be decided is shown by itself, with the buttons for it.
+        waits = None if status.approvals or not status.parked_reason else f"Waits: {status.parked_reason}"
         broken = () if view.ended else view.progress.left_alone(datetime.now(UTC))
         alone = [f"{each.model} keeps failing and is left alone for now: {each.reason}" for each in broken]
         said = [trouble, status.failure, waits, status.note, *alone]
@@ -128,7 +134,8 @@ class _Figures:
             "Baseline": percent(status.baseline_score) or NOTHING,
             "LM calls": f"{usage.lm_calls:,}" + (f", {usage.retries:,} retries" if usage.retries else ""),
             "From the cache": f"{usage.cached_calls:,}",
-            "Tokens": tokens(usage),
+            "Tokens in": f"{usage.prompt_tokens:,}",
+            "Tokens out": f"{usage.completion_tokens:,}",
             "Cost": dollars(usage.cost_usd),
         }
         for name, value in shown.items():

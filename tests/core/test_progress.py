@@ -129,6 +129,15 @@ def test_a_model_is_left_alone_no_longer_once_whoever_said_so_is_silent_for_long
     assert progress.left_alone(at + timedelta(hours=1)) == (here,)
 
 
+def test_rows_of_evaluations_that_ended_are_no_step_back_from_all_rows_that_a_look_found():
+    looked, logged = RowsEvaluated(rows=7, score=50.0), RowsEvaluated(rows=4, score=25.0, offset=3)
+    begun = Progress().shown_after(PhaseStarted(phase="x", rows=10))
+    assert begun.shown_after(looked).shown_after(logged).rows_done == 7
+    assert begun.shown_after(logged).shown_after(looked).rows_done == 7
+    assert begun.shown_after(logged).rows_done == 4
+    assert begun.shown_after(looked).shown_after(PhaseStarted(phase="y", rows=10)).rows_done == 0
+
+
 def test_the_pace_begins_anew_with_a_phase():
     pace = Pace()
     rows_at(pace, folded(PhaseStarted(phase="x", rows=9)), (0.0, 0), (1.0, 9))

@@ -173,7 +173,7 @@ async def until_waiting(run, call_id):
 
 async def compile_each(client, lm):
     """One compile with each optimizer; gives the ids of the workflows whose histories are kept."""
-    if (HISTORIES / "labeled-few-shot.json").exists():
+    if all((HISTORIES / f"{run_id}.json").exists() for run_id in ("labeled-few-shot", "mipro-v2")):
         return []
     trainset, valset = conformance_rows(16), conformance_rows(24, start=16)
     for run_id, program, optimizer in (

@@ -5,10 +5,11 @@ from model_servers import asked, lm_of, values_in, written
 
 from dspex_core import ChainOfThought, Example, Predict, events, using
 from dspex_core.errors import ConfigurationError, DatasetError, UnknownNameError
+from dspex_core.lm import _retrying
 from dspex_core.optimizers import OPTIMIZERS, MIPROv2
 from dspex_core.optimizers.mipro_v2 import Schedule
 from dspex_core.runtime import InProcessRuntime
-from dspex_core.testing import FakeProvider, conformance_program, conformance_rows
+from dspex_core.testing import FakeProvider, Trajectory, conformance_program, conformance_rows
 
 TRIAGE = "text -> team"
 SMALL = {"auto": None, "num_candidates": 3, "num_trials": 4, "minibatch": False}
@@ -292,6 +293,21 @@ async def test_over_http_a_seed_gives_one_better_program_at_any_concurrency():
     assert first.score > first.baseline_score + 30
     winner = first.program.get_state().predictors["self"]
     assert winner.instructions != conformance_program().get_state().predictors["self"].instructions
+
+
+@pytest.mark.parametrize("kinds", ["malformed", "429,500"])
+async def test_faults_of_a_fifth_of_the_calls_change_no_candidate_no_score_and_no_winner(kinds, monkeypatch):
+    monkeypatch.setattr(_retrying, "_wait", lambda _: 0.05)
+    trainset, valset = conformance_rows(40), conformance_rows(60, start=40)
+    found = []
+    for rate in (0.0, 0.2):
+        async with FakeProvider(latency_ms=2, fault_rate=rate, fault_kinds=kinds) as provider:
+            with using(runtime=InProcessRuntime(lm_of(provider, cache=False), concurrency=16)):
+                result = await MIPROv2(metric="exact_match").compile(
+                    conformance_program(), trainset=trainset, valset=valset
+                )
+        found.append((Trajectory.of(result), [(each.rows, each.estimate, each.failed) for each in result.candidates]))
+    assert found[0] == found[1]
 
 
 async def test_events_tell_trials_with_parent_rows_and_score(start_model):

@@ -1,4 +1,9 @@
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dspex_core.errors import ConfigurationError
+from dspex_core.invalid import first_problem
 
 
 class SandboxLimits(BaseModel):
@@ -14,6 +19,9 @@ class SandboxLimits(BaseModel):
         printed_chars: Most characters that it may print before it is ended.
         shown_chars: Most characters of its output that are told; the rest is counted.
         argument_chars: Most characters of a tool's arguments, written as JSON.
+
+    Raises:
+        ConfigurationError: If there is no such limit, or a value does not fit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,3 +33,10 @@ class SandboxLimits(BaseModel):
     printed_chars: int = Field(default=1_000_000, ge=1)
     shown_chars: int = Field(default=10_000, ge=100)
     argument_chars: int = Field(default=100_000, ge=100)
+
+    def __init__(self, **limits: Any) -> None:
+        try:
+            super().__init__(**limits)
+        except ValidationError as error:
+            where, what = first_problem(error)
+            raise ConfigurationError(f"SandboxLimits({where}=…): {what}") from None

@@ -1,7 +1,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dspex_core.errors import MetricError
+from dspex_core.invalid import first_problem
 
 
 class Score(BaseModel):
@@ -9,17 +12,27 @@ class Score(BaseModel):
 
         def right_team(example, prediction, trace=None):
             right = prediction.team == example.team
-            return Score(value=float(right), feedback="" if right else f"it belongs to {example.team}")
+            return Score(float(right), "" if right else f"it belongs to {example.team}")
 
     Attributes:
         value: 0.0 (useless) to 1.0 (perfect).
         feedback: What was good or wrong, for optimizers that read it.
+
+    Raises:
+        MetricError: If the value is no number, or the feedback no text.
     """
 
     model_config = ConfigDict(frozen=True)
 
     value: float
     feedback: str = ""
+
+    def __init__(self, value: float, feedback: str = "", **others: Any) -> None:
+        try:
+            super().__init__(value=value, feedback=feedback, **others)
+        except ValidationError as error:
+            where, what = first_problem(error)
+            raise MetricError(f"Score({where}=…): {what}") from None
 
 
 Metric = Callable[..., bool | float | Score | Awaitable[bool | float | Score]]

@@ -86,3 +86,18 @@ def test_a_metric_judges_parts_if_it_takes_five_arguments():
     assert not judges_parts(lambda gold, pred, trace=None: 1.0)
     assert not judges_parts(lambda *arguments: 1.0)
     assert not any(judges_parts(metric) for metric in METRICS.values())
+
+
+def test_a_score_is_a_value_and_words_for_it():
+    assert Score(0.5, "too long") == Score(value=0.5, feedback="too long")
+    assert Score.model_validate_json(Score(0.5, "too long").model_dump_json()) == Score(0.5, "too long")
+    assert Score(1.0).feedback == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [(("much",), r"Score\(value=…\): .*, not 'much'"), ((1.0, 3), r"Score\(feedback=…\): .*, not 3")],
+)
+def test_what_is_no_score_is_named_with_its_place(given, complaint):
+    with pytest.raises(MetricError, match=complaint):
+        Score(*given)

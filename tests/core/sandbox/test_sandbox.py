@@ -349,3 +349,9 @@ async def test_an_integer_too_large_to_be_written_is_no_argument_and_ends_nothin
     result = await run("try:\n    lookup('x', 10**5000)\nexcept RuntimeError as error:\n    print(error)", lookup)
     assert not result.failed
     assert "the arguments do not fit lookup: an integer of 16610 bits is too large" in result.text
+
+
+@pytest.mark.parametrize("limit", [{"seconds": 0}, {"memory_mb": "much"}, {"minutes": 1}])
+def test_a_limit_that_is_none_is_refused_by_name(limit):
+    with pytest.raises(ConfigurationError, match=rf"SandboxLimits\({next(iter(limit))}=…\): "):
+        SandboxLimits(**limit)

@@ -7,7 +7,7 @@ The dev server belongs to all its users: the last one to leave stops it, and whi
 from dspex.devserver._binary import find_temporal_binary
 from dspex.devserver._configured import configured_server, connect_options
 from dspex.devserver._connect import connect_to
-from dspex.devserver._lease import dev_server, running_dev_server, server, stop_dev_server
+from dspex.devserver._lease import dev_server, has_dev_server, running_dev_server, server, stop_dev_server
 from dspex.devserver._server import Say, Server, web_ui_link
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "connect_to",
     "dev_server",
     "find_temporal_binary",
+    "has_dev_server",
     "running_dev_server",
     "server",
     "stop_dev_server",

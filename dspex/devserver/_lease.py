@@ -81,6 +81,11 @@ async def running_dev_server(*, state_dir: Path | None = None) -> Server | None:
     return _as_server(record, started=False) if record else None
 
 
+def has_dev_server(*, state_dir: Path | None = None) -> bool:
+    """Tell whether there is a dev server of a state folder, running or not, that may know runs."""
+    return _state(state_dir).database.exists()
+
+
 async def stop_dev_server(*, state_dir: Path | None = None) -> None:
     """Stop the dev server of a state folder, though others use it: their supervision starts it again. For tests."""
     state = _state(state_dir)

@@ -70,6 +70,11 @@ class StateFolder:
         return self.path / "users.lock"
 
     @property
+    def database(self) -> Path:
+        """What the server knows; there once it has run."""
+        return self.path / "temporal.db"
+
+    @property
     def log(self) -> Path:
         """What the server printed; the log before the last start is beside it as server.log.1."""
         return self.path / "server.log"
@@ -167,7 +172,7 @@ class StateFolder:
             "--http-port",
             str(http_port),
             "--db-filename",
-            str(self.path / "temporal.db"),
+            str(self.database),
             "--log-level",
             "error",
         ]
@@ -208,7 +213,7 @@ class StateFolder:
         what = "ended at once" if died else f"did not answer within {_START_TIMEOUT_SECONDS:g} seconds ({reason})"
         raise ServerSetupError(
             f"Temporal's dev server {what}. It said: {self._last_words()}. Its log is {self.log}; if its state "
-            f"is damaged, move {self.path / 'temporal.db'} away (that forgets its runs), or set TEMPORAL_ADDRESS to "
+            f"is damaged, move {self.database} away (that forgets its runs), or set TEMPORAL_ADDRESS to "
             "another server"
         )
 

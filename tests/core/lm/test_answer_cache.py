@@ -215,6 +215,9 @@ async def test_a_cache_that_cannot_be_written_to_is_passed_over_with_one_warning
 @pytest.mark.parametrize("size", [20_000, 100_000])
 async def test_beyond_its_limit_the_answers_kept_longest_go(tmp_path, monkeypatch, size):
     monkeypatch.setenv("DSPEX_CACHE_LIMIT", "2 MB")
+    monkeypatch.setattr(
+        "dspex_core.lm._disk._IN_A_THREAD_SECONDS", 0.0
+    )  # little is written at once, even on a slow disk
     store = DiskStore(tmp_path)
     last = 6_000_000 // size
     for number in range(last + 1):

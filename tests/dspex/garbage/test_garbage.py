@@ -130,3 +130,17 @@ async def test_nothing_is_removed_where_the_server_does_not_answer(platform, fol
     assert (done.returncode, done.stdout) == (2, "")
     assert "127.0.0.1:1" in done.stderr
     assert await are_there(store, [unused])
+
+
+async def test_the_store_that_the_dev_servers_runs_use_is_not_collected_by_another_servers(platform, tmp_path):
+    (tmp_path / "dev-server").mkdir()
+    (tmp_path / "dev-server" / "temporal.db").touch()
+    store = ArtifactStore((tmp_path / "artifacts").as_uri())
+    needed = await store.put(os.urandom(100))
+    aged(tmp_path / "artifacts")
+    done = platform.cli("artifacts", "gc", DSPEX_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "set DSPEX_ARTIFACTS to the store of this server's runs alone" in done.stderr
+    assert await are_there(store, [needed])
+    assert platform.cli("artifacts", "gc", DSPEX_HOME=str(tmp_path), DSPEX_ARTIFACTS=store._url).returncode == 0
+    assert not await are_there(store, [needed])

@@ -30,6 +30,7 @@ class Parts:
 
     def __init__(self, run: Controlled, on_change: Callable[[], None] | None = None) -> None:
         self._searchable = run.searchable
+        self._gate = run.gate
         self._on_change = on_change or run.show
         self._begun = 0
         self._under_way: dict[str, workflow.ChildWorkflowHandle[Any, ProgramAnswer]] = {}
@@ -86,6 +87,8 @@ class Parts:
                 cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
                 parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
             )
+            if not self._gate.is_open:
+                self.tell("hold", to=part_id)
             return await child
         except ChildWorkflowError as error:
             # What decides knows no Temporal: to it, a cancellation is asyncio's.
@@ -103,17 +106,20 @@ class Parts:
             self._held[standing.run_id] = standing
         if before is not None or standing.waits_for is not None:
             self._on_change()
+        if standing.begins_anew and self._gate.is_open:
+            self.tell("go_on", to=standing.run_id)
 
-    def tell(self, word: str) -> None:
-        """Send a signal to every part under way."""
+    def tell(self, word: str, *, to: str | None = None) -> None:
+        """Send a signal to a part, or to every part under way."""
 
         async def tell(child: workflow.ChildWorkflowHandle[Any, ProgramAnswer]) -> None:
             # One that has just ended has nothing to heed.
             with suppress(FailureError):
                 await child.signal(word)
 
-        for child in self._under_way.values():
-            in_background(self._telling, asyncio.create_task(tell(child)))
+        for part_id, child in self._under_way.items():
+            if to in {None, part_id}:
+                in_background(self._telling, asyncio.create_task(tell(child)))
 
 
 def _names(kinds: tuple[type[BaseException], ...]) -> list[str]:

@@ -223,11 +223,13 @@ class PartStanding(_Value):
         run_id: The part.
         waits_for: What it waits for; None if it goes on.
         approvals: Calls of tools in it that wait for a person's decision.
+        begins_anew: Whether it has just begun another try, and waits to hear that the run is not held up.
     """
 
     run_id: str
     waits_for: str | None = None
     approvals: tuple[AwaitedApproval, ...] = ()
+    begins_anew: bool = False
 
 
 class ProgramRunInput(_Value):

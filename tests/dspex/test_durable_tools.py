@@ -1,3 +1,4 @@
+import asyncio
 import dataclasses
 import re
 import uuid
@@ -285,15 +286,31 @@ async def test_a_supervised_part_of_a_users_own_is_restarted_alone(desk, desk_cl
         {"when": "[[ ## text ## ]]", "answer": {"text": "where is it"}},
     ]
     lm, run_id = follow(script), f"restarted-{uuid.uuid4().hex}"
-    program = before | Supervised(desk.Careless(), tries=2)
+    program = before | Supervised(desk.Stubborn(), tries=2)
     inputs = {"question": "?", "folder": str(tmp_path)}
-    prediction = await desk_client.run_program(program, inputs=inputs, lm=lm, id=run_id)
+    run = await desk_client.start_program(program, inputs=inputs, lm=lm, id=run_id)
+    async with asyncio.timeout(60):
+        while not (tmp_path / "begun").exists():
+            await asyncio.sleep(0.05)
+        await run.pause()
+        (tmp_path / "may go").touch()
+        # The try that begins while the run is paused does nothing until it is resumed.
+        [part_id] = await children_of(desk_client, run_id)
+        handle = desk_client._connection.temporal.get_workflow_handle(part_id)
+        while True:
+            events = (await handle.fetch_history()).events
+            is_second = events[0].workflow_execution_started_event_attributes.attempt == 2
+            asked = [event.HasField("external_workflow_execution_signaled_event_attributes") for event in events]
+            answered = [event.HasField("workflow_task_completed_event_attributes") for event in events]
+            if is_second and any(asked) and any(answered[asked.index(True) :]):
+                break
+            await asyncio.sleep(0.05)
+    assert await activities_of(desk_client, part_id) == []
+    await run.resume()
+    prediction = await run.prediction()
     assert prediction.topic == "parcels"
     assert (tmp_path / "tries").read_text().count("tried") == 2
     assert await activities_of(desk_client, run_id) == ["generate"]
-    [part_id] = await children_of(desk_client, run_id)
-    history = await desk_client._connection.temporal.get_workflow_handle(part_id).fetch_history()
-    assert history.events[0].workflow_execution_started_event_attributes.attempt == 2
 
 
 async def test_a_worker_that_may_not_import_a_tool_says_so(desk, client, follow):

@@ -88,6 +88,17 @@ class Careless(Module):
         return await self.topic(text=text)
 
 
+class Stubborn(Careless):
+    """The same, and its first try takes until it may go."""
+
+    async def forward(self, text, folder):
+        if not (Path(folder) / "tries").exists():
+            (Path(folder) / "begun").touch()
+            while not (Path(folder) / "may go").exists():
+                await asyncio.sleep(0.05)
+        return await super().forward(text, folder)
+
+
 QUESTION = "How many people live in France and Spain together?"
 
 

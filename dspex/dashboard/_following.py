@@ -5,12 +5,12 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from dspex.client import Run, RunStatus
 from dspex_core.errors import DSPExError
-from dspex_core.events import CandidateProposed, Event
+from dspex_core.events import CandidateProposed, Event, RunParked, RunPaused, RunResumed
 from dspex_core.optimizers import OPTIMIZERS
 from dspex_core.progress import Pace, Progress, moment_of
 from dspex_core.seam import ProgramState
@@ -23,6 +23,7 @@ EVENTS_KEPT = 2000
 _QUIET = frozenset({"rows_evaluated", "candidate_proposed", "candidate_evaluated", "usage_added", "optimization_step"})
 """Types of events after which a run's status is what it was before."""
 ENDED = ("completed", "cancelled", "failed")
+_Standing = RunPaused | RunParked | RunResumed
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ async def follow(run: Run, stirred: asyncio.Event) -> AsyncGenerator[RunView]:
     status = await run.status()
     fold = _Fold()
     reading = asyncio.create_task(_read(run, fold, stirred))
+    asking: _Asking | None = None
     try:
         while True:
             stirred.clear()
@@ -93,13 +95,18 @@ async def follow(run: Run, stirred: asyncio.Event) -> AsyncGenerator[RunView]:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stirred.wait(), STATUS_SECONDS)
             await asyncio.sleep(_PAUSE_SECONDS)
-            if not fold.quiet or not stirred.is_set():
+            # A busy worker may take long to answer; what the log says meanwhile is shown.
+            if asking is not None and asking.task.done():
+                status, asking = fold.answered(asking), None
+            elif asking is None and (not fold.quiet or not stirred.is_set()):
                 fold.quiet = True
-                status = await run.status()
+                asking = _Asking(asyncio.create_task(run.status()), fold.standing)
+                asking.task.add_done_callback(lambda _: stirred.set())
     finally:
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
+        for task in (reading, *([asking.task] if asking is not None else [])):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, DSPExError):
+                await task
 
 
 async def _read(run: Run, fold: "_Fold", stirred: asyncio.Event) -> None:
@@ -120,17 +127,28 @@ async def _at_the_end(run: Run, fold: "_Fold") -> RunView:
     return fold.view(status)
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """A status that is being asked for, and how the run stood by its log when that began."""
+
+    task: asyncio.Task[RunStatus]
+    standing: _Standing | None
+
+
 class _Fold:
     """What a run's events have told so far.
 
     Attributes:
+        standing: The last event that held the run up or let it go on, as long as no status asked for later is known.
         states: Candidates' states by index.
         quiet: Whether no event came that may change the run's status since this was last set.
     """
 
     def __init__(self) -> None:
+        self.standing: _Standing | None = None
         self.states: dict[int, ProgramState] = {}
         self.quiet = True
+        self._since = datetime.now(UTC)
         self._progress = Progress()
         self._log: list[LoggedEvent] = []
         self._began: datetime | None = None
@@ -143,13 +161,23 @@ class _Fold:
         self._began = self._began or event.at
         if isinstance(event, CandidateProposed):
             self.states[event.index] = ProgramState.model_validate(event.state)
+        if isinstance(event, _Standing) and moment_of(event) >= self._since:
+            self.standing = event
         self.quiet = self.quiet and event.type in _QUIET
         if event.type != "rows_evaluated":
             self._log.append(LoggedEvent(moment_of(event), event))
             del self._log[:-EVENTS_KEPT]
 
+    def answered(self, asking: _Asking) -> RunStatus:
+        """The status that was asked for."""
+        if self.standing is asking.standing:
+            self.standing = None
+        return asking.task.result()
+
     def view(self, status: RunStatus) -> RunView:
         """The run as it is now, given its status."""
+        if self.standing is not None and status.status not in ENDED:
+            status = status.model_copy(update=_stands(self.standing))
         told, known = self._progress, status.progress or Progress()
         if known.finished:
             same = [each.index for each in told.candidates] == [each.index for each in known.candidates]
@@ -171,3 +199,9 @@ class _Fold:
         status = status.model_copy(update=update)
         left = self._pace.seconds_left(told, at=time.time())
         return RunView(status, dict(self.states), tuple(self._log), left, self._began)
+
+
+def _stands(event: _Standing) -> dict[str, Any]:
+    if isinstance(event, RunParked):
+        return {"status": "parked", "parked_reason": event.reason}
+    return {"status": "paused" if isinstance(event, RunPaused) else "running", "parked_reason": None}

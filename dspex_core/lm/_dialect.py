@@ -1,6 +1,7 @@
 from typing import Any, ClassVar, Protocol
 
 from dspex_core.lm._capabilities import Capabilities
+from dspex_core.redaction import redacted
 from dspex_core.seam import LMRequest, LMResponse
 
 
@@ -13,8 +14,9 @@ class AnswerFailed(Exception):  # noqa: N818 - it never leaves the room; an LMEr
     """
 
     def __init__(self, detail: str, *, code: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        # A provider may quote the key.
+        super().__init__(redacted(detail))
+        self.detail = redacted(detail)
         self.code = code
 
 

@@ -158,7 +158,7 @@ class Endpoint:
 
     async def call(self, work: "Callable[[openai.AsyncOpenAI], Awaitable[_T]]") -> _T:
         """One attempt at a rare call, made with OpenAI's SDK itself. Raises as `post` does."""
-        with self._as_ours():
+        with _alone(), self._as_ours():
             return await work(cast("openai.AsyncOpenAI", self._client))
 
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Any]:
@@ -167,7 +167,7 @@ class Endpoint:
         Raises:
             LMError: As `post` does; also in the middle.
         """
-        with self._as_ours():
+        with _alone(), self._as_ours():
             answer: Any = await self._client.post(
                 path, cast_to=object, body=body, stream=True, stream_cls=self._sdk.AsyncStream[object]
             )
@@ -250,3 +250,13 @@ class Endpoint:
             return self._status_error(Reply(answer.status_code, answer.headers, answer.content))
         detail, code = said_by(error.body) if error.body else (str(error.message), "")
         return self.failure(detail, code=code)
+
+
+@contextmanager
+def _alone() -> Generator[None]:
+    """Let an error of ours go without the SDK's that it was made of, which quotes what was sent and answered."""
+    try:
+        yield
+    except LMError as error:
+        error.__context__ = None
+        raise

@@ -12,6 +12,7 @@ from dspex_core.errors import (
     EvaluationError,
     LMAuthenticationError,
     LMConnectionError,
+    LMError,
     LMMalformedResponseError,
     LMNotFoundError,
     LMProviderError,
@@ -358,3 +359,22 @@ async def test_what_providers_say_in_ways_of_their_own_is_understood(start_model
         await lm_of(model).generate(request())
     assert type(caught.value) is kind
     assert len(model.bodies) == (10 if caught.value.retryable else 1)
+
+
+def chain_of(error):
+    """An error and all that it came from, whether a traceback shows it or not."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("call", [whole, streamed])
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 500])
+@pytest.mark.usefixtures("short_waits")
+async def test_a_key_that_a_provider_quotes_is_in_no_error_nor_in_any_that_it_came_from(start_model, call, status):
+    quoting = {"error": {"message": f"you sent Bearer {KEY}", "code": 400}}
+    model = start_model(lambda _: web.json_response(quoting, status=status, headers={"X-Sent": KEY}))
+    with pytest.raises(LMError) as caught:
+        await call(lm_of(model, api_key=KEY))
+    for error in chain_of(caught.value):
+        assert KEY not in str(error) + repr(error) + repr(vars(error))

@@ -4,7 +4,9 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +29,22 @@ class CodeReference(BaseModel):
 
     path: str
     source_digest: str = ""
+
+
+_may_import: ContextVar[bool] = ContextVar("dspex_may_import", default=True)
+
+
+@contextmanager
+def importing_nothing() -> Generator[None]:
+    """Have `import_code` refuse everything in the block: in a workflow, whose input anybody may have written.
+
+    There, code that is named is for activities to import, which know what their worker trusts.
+    """
+    token = _may_import.set(False)
+    try:
+        yield
+    finally:
+        _may_import.reset(token)
 
 
 def reference_to(value: Any, *, what: str) -> CodeReference:
@@ -69,9 +87,14 @@ def import_code(reference: CodeReference, *, trust: Collection[str] | None, what
 
     Raises:
         TrustError: If the package is not trusted, the code is another package's, or the source differs from the
-            reference's.
+            reference's; or under `importing_nothing`.
         ProgramError: If there is no such module or attribute, or the module fails while it is imported.
     """
+    if not _may_import.get():
+        raise TrustError(
+            f"the {what} {reference.path!r} is not imported in a workflow, which leaves that to workers that trust it: "
+            "start the run with dspex's client, which writes down where it is found"
+        )
     require_trust(reference, trust=trust, what=what)
     module_name, _, attribute = reference.path.partition(":")
     try:

@@ -9,6 +9,7 @@ from dspex_core.events import BreakerChanged, BudgetSet, Event
 from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimizer_named
 from dspex_core.programs import DeclaredProgram
 from dspex_core.progress import Progress
+from dspex_core.references import importing_nothing
 from dspex_core.requests import BREAKER_CHANGED, ProgramOutline
 from dspex_core.seam import EarlyEnd, StoredDataset, may_end_early, scoped_runtime
 
@@ -55,8 +56,8 @@ class CompileRun(Controlled):
         given = self._input
         if given.budget is not None:
             self._follow(BudgetSet(budget=given.budget.limits))
-        optimizer = optimizer_named(given.optimizer).from_options({**given.options, "metric": given.metric.path})
-        with scoped_runtime(self._runtime), may_end_early(self._end):
+        with importing_nothing(), scoped_runtime(self._runtime), may_end_early(self._end):
+            optimizer = optimizer_named(given.optimizer).from_options({**given.options, "metric": given.metric.path})
             result = await optimizer.compile(
                 given.program,
                 trainset=given.trainset,

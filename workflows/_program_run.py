@@ -10,6 +10,7 @@ from dspex_core.evaluate import describe
 from dspex_core.events import Event, RunParked, RunResumed, TextStreamed, muted
 from dspex_core.modules import Module, build_in_workflow, is_deterministic
 from dspex_core.record import Prediction
+from dspex_core.references import importing_nothing
 from dspex_core.requests import ProgramAnswer, RunProgram, StreamedPieces, StreamedText
 from dspex_core.seam import current_rollout, current_rollout_temperature, rolled_out, scoped_runtime
 
@@ -192,9 +193,10 @@ class ProgramRun(Controlled):
         return prediction
 
     async def _run_here(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
-        program = build_in_workflow(input.program.structure, input.program.state)
+        with importing_nothing():
+            program = build_in_workflow(input.program.structure, input.program.state)
         try:
-            with scoped_runtime(self._runtime), muted():
+            with importing_nothing(), scoped_runtime(self._runtime), muted():
                 work = self._streamed(program, input.inputs) if input.stream else program(**input.inputs)
                 prediction = await work
         except (DSPExError, FailureError):

@@ -19,6 +19,8 @@ _NAMED = "named/"
 """Where what goes by a name is; everything else goes by its digest."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _PATH = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})|named/([0-9a-f]{64})/.+")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[0-9a-f]{64}(/[A-Za-z0-9-]+)*")
 _A_LITTLE = b"dspex: can this be written?\n" * 600
 _CLOCK = b"dspex: what time is it?"
 
@@ -97,8 +99,9 @@ class ArtifactStore:
             EncryptionError: If they are encrypted with a key that is not here.
             ArtifactError: If the store cannot be read.
         """
+        path = _path(digest)
         try:
-            content = bytes(await (await self._store.get_async(_path(digest))).bytes_async())
+            content = bytes(await (await self._store.get_async(path)).bytes_async())
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             if is_absent(error) and self._is_there():
                 raise ArtifactMissingError(
@@ -173,11 +176,12 @@ class ArtifactStore:
             content: The bytes.
 
         Raises:
+            ArtifactMissingError: If that is no name.
             ArtifactError: If the store cannot be written to.
         """
-        marked = hashlib.sha256(content).digest() + content
+        marked, path = hashlib.sha256(content).digest() + content, _named_path(name)
         try:
-            await self._store.put_async(_NAMED + name, self._keyring.seal(marked) if self._keyring else marked)
+            await self._store.put_async(path, self._keyring.seal(marked) if self._keyring else marked)
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             raise self._unusable("write to", error) from None
 
@@ -186,10 +190,12 @@ class ArtifactStore:
 
         Raises:
             EncryptionError: If they are encrypted with a key that is not here.
+            ArtifactMissingError: If that is no name.
             ArtifactError: If the store cannot be read.
         """
+        path = _named_path(name)
         try:
-            marked = bytes(await (await self._store.get_async(_NAMED + name)).bytes_async())
+            marked = bytes(await (await self._store.get_async(path)).bytes_async())
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
             if is_absent(error) and self._is_there():
                 return None
@@ -205,9 +211,8 @@ class ArtifactStore:
         Raises:
             ArtifactError: If the store cannot be read.
         """
-        found: list[str] = []
+        found, below = list[str](), f"{_named_path(folder)}/"
         try:
-            below = f"{_NAMED}{folder}/"
             async for objects in self._store.list(below):  # pyright: ignore[reportUnknownMemberType] - as above
                 found += [each["path"].removeprefix(_NAMED) for each in objects]
         except Exception as error:  # noqa: BLE001 - each kind of store raises errors of its own
@@ -255,4 +260,13 @@ def _may_be_http() -> bool:
 
 
 def _path(digest: str) -> str:
+    # It may come from whoever starts a run, and must not lead out of the store.
+    if not _DIGEST.fullmatch(digest):
+        raise ArtifactMissingError(f"{digest!r:.100} is no digest of an artifact, which has 64 hexadecimal digits")
     return f"{digest[:2]}/{digest}"
+
+
+def _named_path(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ArtifactMissingError(f"{name!r:.100} is no name in an artifact store: a digest, and parts after slashes")
+    return _NAMED + name

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from dspex_core.errors import ProgramError, TrustError
-from dspex_core.references import CodeReference, import_code, reference_to
+from dspex_core.references import CodeReference, import_code, importing_nothing, reference_to
 
 SOURCE = "class Outer:\n    def inner(self):\n        pass\n\ndef judge():\n    pass\n"
 
@@ -122,3 +122,11 @@ def test_a_trusted_module_may_name_objects_of_any_class_and_code_of_its_own_pack
 def test_in_ones_own_process_code_may_have_changed_since(their_code):
     changed = CodeReference(path="their_code.judges:judge", source_digest="0" * 64)
     assert import_code(changed, trust=None, what="metric") is their_code.judge
+
+
+def test_where_nothing_may_be_imported_that_holds_for_trusted_code_as_well(their_code):
+    reference = reference_to(their_code.judge, what="metric")
+    for trust in (None, ["their_code"]):
+        with importing_nothing(), pytest.raises(TrustError, match="is not imported in a workflow"):
+            import_code(reference, trust=trust, what="metric")
+    assert import_code(reference, trust=["their_code"], what="metric") is their_code.judge

@@ -124,3 +124,16 @@ async def test_what_goes_by_a_name_is_encrypted_where_artifacts_are(store, folde
     assert await ArtifactStore(folder.as_uri(), keyring=keys).kept(RUN + "/step/answer") == b"content"
     with pytest.raises(EncryptionError, match="DSPEX_ENCRYPTION_KEY"):
         await store.kept(RUN + "/step/answer")
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/passwd", f"{RUN}/../../outside", f"{RUN}/a/..", "%2e%2e/outside", ""]
+)
+async def test_what_leads_out_of_the_store_is_neither_read_nor_written(store, folder, name):
+    outside = folder.parent / "outside"
+    outside.write_bytes(b"not yours")
+    for ask in (store.get(name), store.kept(name), store.keep(name, b"mine"), store.names(name)):
+        with pytest.raises(ArtifactMissingError, match=r"is no (digest|name)"):
+            await ask
+    assert outside.read_bytes() == b"not yours"
+    assert [path for path in folder.rglob("*") if path.is_file()] == []

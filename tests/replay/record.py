@@ -172,9 +172,8 @@ async def until_waiting(run, call_id):
 
 
 async def compile_each(client, lm):
-    """One compile with each optimizer; gives the ids of the workflows whose histories are kept."""
-    if all((HISTORIES / f"{run_id}.json").exists() for run_id in ("labeled-few-shot", "mipro-v2")):
-        return []
+    """A compile with each optimizer whose history is not there; gives the ids of the workflows that were run."""
+    ids = []
     trainset, valset = conformance_rows(16), conformance_rows(24, start=16)
     for run_id, program, optimizer in (
         ("bootstrap-few-shot", conformance_program(), BootstrapFewShot(metric="exact_match")),
@@ -208,24 +207,14 @@ async def compile_each(client, lm):
         ),
         ("labeled-few-shot", "shop_app:router", LabeledFewShot(metric="shop_app:lenient", k=3)),
     ):
+        if (HISTORIES / f"{run_id}.json").exists():
+            continue
         run = await client.compile(
             program, optimizer=optimizer, trainset=trainset, valset=valset, lm=lm, id=run_id, chunk_rows=3
         )
         await run.result()
-    return [
-        "bootstrap-few-shot",
-        "bootstrap-few-shot/evaluation-2",
-        "mipro-v2",
-        "mipro-v2/evaluation-2",
-        "gepa",
-        "random-search",
-        "copro",
-        "infer-rules",
-        "simba",
-        "bootstrap-finetune",
-        "better-together",
-        "labeled-few-shot",
-    ]
+        ids += [run_id, f"{run_id}/evaluation-2"] if run_id in ("bootstrap-few-shot", "mipro-v2") else [run_id]
+    return ids
 
 
 def write(workflow_id, history):

@@ -45,6 +45,11 @@ async def own_worker(platform, **plugin):
         yield client
 
 
+async def start(client, kind, request, workflow_id):
+    """Start a workflow as anybody could who reaches the server."""
+    await client._connection.temporal.start_workflow(kind, request, id=workflow_id, task_queue=client.task_queue)
+
+
 async def histories_of(client, workflow_id):
     """Histories of every leg of a workflow, the first leg first."""
     temporal = client._connection.temporal
@@ -102,7 +107,7 @@ async def test_an_evaluation_too_long_for_one_history_goes_on_in_further_ones(pl
             chunk_rows=400,
             chunks_a_leg=in_a_leg,
         )
-        await client._start(workflows.EVALUATION, request, "in-legs", summary="", resume=False)
+        await start(client, workflows.EVALUATION, request, "in-legs")
         output = await client.get_run("in-legs")._answer(workflows.EVALUATION, workflows.EvaluationOutput)
         legs = await histories_of(client, "in-legs")
         last = await client._connection.temporal.get_workflow_handle("in-legs").query(
@@ -131,7 +136,7 @@ async def test_a_budget_holds_over_all_legs_of_an_evaluation(platform):
             chunks_a_leg=2,
             allowance=Limits(lm_calls=9),
         )
-        await client._start(workflows.EVALUATION, request, "held-in-legs", summary="", resume=False)
+        await start(client, workflows.EVALUATION, request, "held-in-legs")
         run = client.get_run("held-in-legs")
         assert "budget reached: 9 LM calls may be taken, and 9 LM calls" in (await until_parked(run)).parked_reason
         await run.raise_budget(lm_calls=16)

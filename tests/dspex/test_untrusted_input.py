@@ -23,7 +23,9 @@ async def test_an_option_of_an_optimizer_that_names_code_is_not_imported_in_the_
         trainset=rows,
         valset=rows,
     )
-    await client._start("BootstrapFinetune", request, "untrusted-option", summary="", resume=False)
+    await client._connection.temporal.start_workflow(
+        "BootstrapFinetune", request, id="untrusted-option", task_queue=client.task_queue
+    )
     with pytest.raises(RunFailedError, match="trainer 'marking_app:anything' is not imported in a workflow"):
         await client.get_run("untrusted-option").result()
     assert not (platform.home / "imported").exists()

@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,10 +106,10 @@ class DevServer:
             yield server
 
     async def kill(self, chance):
-        os.kill(self._pid, signal.SIGKILL)
+        signalled(self._pid, signal.SIGKILL)
 
     async def end(self, chance):
-        os.kill(self._pid, signal.SIGTERM)
+        signalled(self._pid, signal.SIGTERM)
 
     async def stop(self, chance):
         await stopped([self._pid], chance.uniform(1, 4))
@@ -229,12 +229,18 @@ class Workers:
 async def stopped(pids, seconds):
     """Let processes stand still for a while."""
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        signalled(pid, signal.SIGSTOP)
     try:
         await asyncio.sleep(seconds)
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            signalled(pid, signal.SIGCONT)
+
+
+def signalled(pid, number):
+    """Signal a process, unless another round, which shares the server, has ended it meanwhile."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def planned(seed, number, servers):

@@ -1,7 +1,9 @@
+import asyncio
+import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import tenacity
 from temporalio.service import RPCError, RPCStatusCode
 
 from dspex_core.errors import RunError, RunNotFoundError, ServerUnavailableError
@@ -10,23 +12,32 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 60.0
 """How long a server may be away before its absence is an error."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 2.0
 _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Ask again while the server is away: the run is safe there, and a server that was killed comes back."""
-    retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(_is_away),
-        wait=tenacity.wait_random_exponential(multiplier=0.2, max=2.0),
-        stop=tenacity.stop_after_delay(PATIENCE_SECONDS),
-        reraise=True,
-    )
-    return await retrying(call)
+    """Ask again while the server is away: the run is safe there, and a server that was killed comes back.
+
+    What counts is how long it is away, not how long the answer takes: a wait for a run's end may last for days.
+    """
+    away_since, longest_pause = None, FIRST_PAUSE_SECONDS
+    while True:
+        began = time.monotonic()
+        try:
+            return await call()
+        except RPCError as error:
+            failed = time.monotonic()
+            # A call that lasted for longer has met the server in between.
+            if away_since is None or failed - began > PATIENCE_SECONDS:
+                away_since, longest_pause = failed, FIRST_PAUSE_SECONDS
+            if not _is_away(error) or failed - away_since >= PATIENCE_SECONDS:
+                raise
+        await asyncio.sleep(random.uniform(0, longest_pause))  # noqa: S311 - so that clients do not ask all at once
+        longest_pause = min(2 * longest_pause, LONGEST_PAUSE_SECONDS)
 
 
-def _is_away(error: BaseException) -> bool:
-    if not isinstance(error, RPCError):
-        return False
+def _is_away(error: RPCError) -> bool:
     # A connection that breaks while a request is on it has no status of its own.
     return error.status in _AWAY or (error.status is RPCStatusCode.UNKNOWN and "transport error" in error.message)
 

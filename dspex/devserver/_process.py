@@ -21,6 +21,8 @@ _PROBE_TIMEOUT_SECONDS = 3.0
 _START_TIMEOUT_SECONDS = 60.0
 _STOP_TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.1
+_TRIES_OF_PORTS = 3
+_TAKEN = "address already in use"
 
 # The server writes its own record and keeps the inherited lock: both hold even if whoever starts it is killed at any
 # moment. The outer shell ends at once, so the server is nobody's child and leaves no zombie.
@@ -112,13 +114,15 @@ class StateFolder:
         if ports:
             return await self._start_on(ports, binary, say)
         chosen = self._choose_ports(say)
-        try:
-            return await self._start_on(chosen, binary, say)
-        except ServerSetupError:
-            if all(_is_free(port) for port in chosen):
-                raise
-            say(f"Another program took port {chosen[0]} or {chosen[1]} first, so other ports are used")
-            return await self._start_on(_free_ports(), binary, say)
+        for _ in range(_TRIES_OF_PORTS - 1):
+            try:
+                return await self._start_on(chosen, binary, say)
+            except ServerSetupError as error:
+                if _TAKEN not in str(error) and all(_is_free(port) for port in chosen):
+                    raise
+                say("Another program took one of the ports first, so other ports are used")
+                chosen = _free_ports()
+        return await self._start_on(chosen, binary, say)
 
     async def stop(self) -> None:
         """Stop the server, if it runs: SIGTERM, and SIGKILL after 10 seconds; call with `start_lock` held."""

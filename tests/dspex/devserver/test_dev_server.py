@@ -2,12 +2,13 @@ import asyncio
 import json
 import os
 import signal
+import socket
 
 import pytest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from dspex.devserver import dev_server, running_dev_server, stop_dev_server
+from dspex.devserver import _process, dev_server, running_dev_server, stop_dev_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_temporal_settings")]
 
@@ -37,6 +38,19 @@ async def state(tmp_path, monkeypatch, temporal_binary):
 
 def server_pid(state):
     return json.loads((state / "server.json").read_text())["pid"]
+
+
+async def test_a_port_that_another_program_takes_first_is_no_failure(state, said, monkeypatch):
+    free = _process._free_ports
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        given = [free(), (other.getsockname()[1], 0)]
+        monkeypatch.setattr(_process, "_free_ports", lambda: given.pop(0) if given else free())
+        monkeypatch.setattr(_process, "_USUAL_PORTS", (other.getsockname()[1], 0))
+        async with dev_server(said, state_dir=state) as server:
+            assert server.started
+            await start_a_workflow(server.address)
 
 
 async def start_a_workflow(address):

@@ -35,6 +35,8 @@ async def test_a_run_whose_key_is_rejected_waits_and_goes_on_where_it_was_once_t
     assert "the API key was rejected: check OPENAI_API_KEY" in parked.parked_reason
     assert API_KEY not in parked.parked_reason
     assert {summary.id: summary.status for summary in await client.list_runs()}["revoked"] == "parked"
+    listed = client._connection.temporal.list_workflows("DspexStatus = 'parked'")
+    assert "revoked" in [found.id async for found in listed], "as an operator asks for all runs that are parked"
 
     model.change(api_key=API_KEY)
     await run.resume()

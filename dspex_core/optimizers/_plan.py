@@ -15,17 +15,21 @@ from dspex_core.seam import ConfiguredLM, LMConfig, Program, Runtime
 N = TypeVar("N", int, float)
 _Spent = Mapping[LMConfig | None, Spent]
 
-_BEST, _LIKELY, _WORST = (
+_BEST, _LIKELY, _WORST, _VARIED = (
     Scenario(solved=1.0, loops="fewest", repeats=0.7),
-    Scenario(solved=0.5, loops="some", repeats=0.2, apart=0.03),
+    Scenario(solved=0.25, loops="some", repeats=0.2, apart=0.015, alike=0.95),
     Scenario(solved=0.0, loops="most", repeats=0.0),
+    Scenario(solved=0.5, loops="most", repeats=0.0, level=True),
 )
 _OUTCOMES = {
     _BEST: "if every row comes out right",
-    _LIKELY: "if half of the rows come out right",
+    _LIKELY: "if a quarter of the rows come out right",
     _WORST: "if no row comes out right",
+    _VARIED: "if each sample has other rows right",
 }
 _LIKELY_PLACE = list(_OUTCOMES).index(_LIKELY)
+_DRAWS = 5
+"""Times that what is likely is rehearsed, since where candidates race much depends on which rows come out right."""
 _SECOND = 2
 
 
@@ -37,7 +41,7 @@ class Range(BaseModel, Generic[N]):
 
     Attributes:
         low: At least, if nothing goes wrong but what the search is for.
-        expected: If half of the rows come out right.
+        expected: If a quarter of the rows come out right, as they may with a program that is worth a compile.
         high: At most.
     """
 
@@ -148,7 +152,7 @@ async def planned(
     *,
     lm: ConfiguredLM | LMConfig | None,
 ) -> Plan:
-    """Rehearse a compile in which all goes well, in which half does and in which nothing does.
+    """Rehearse a compile in which all goes well, in which a quarter does, nothing does, or each time something else.
 
     Args:
         name: The optimizer's.
@@ -162,20 +166,33 @@ async def planned(
     sizes, notes = PromptSizes(), list[str]()
     rehearsals: list[Rehearsal] = []
     failures: list[DSPExError] = []
-    for scenario in (_BEST, _LIKELY, _WORST):
-        rehearsal = Rehearsal(scenario, sizes)
-        with rehearsing(rehearsal) as runtime:
-            search = begin(runtime)
-            try:
-                await run(search)
-            except DSPExError as error:
-                notes.append(f"{_OUTCOMES[scenario]} the run ends early: {error}")
-                failures.append(error)
-            student = search.student
+    about: Sequence[str] = ()
+    for scenario, outcome in _OUTCOMES.items():
+        draws = range(_DRAWS if scenario in (_LIKELY, _VARIED) else 1)
+        tried = [await _rehearsed(begin, run, Rehearsal(scenario, sizes, draw=draw)) for draw in draws]
+        ranked = sorted(tried, key=lambda one: one[0].calls)
+        rehearsal, error, student = ranked[-1 if scenario is _VARIED else len(ranked) // 2]
+        if error is not None:
+            notes.append(f"{outcome} the run ends early: {error}")
+            failures.append(error)
         rehearsals.append(rehearsal)
+        about = _about(student)
     if len(failures) == len(rehearsals):
         raise failures[0]
-    return _summed_up(name, rehearsals, lm, [*_about(student), *notes])
+    return _summed_up(name, rehearsals, lm, [*about, *notes])
+
+
+async def _rehearsed(
+    begin: Callable[[Runtime], Search[P]], run: Callable[[Search[P]], Any], rehearsal: Rehearsal
+) -> tuple[Rehearsal, DSPExError | None, Program]:
+    """The rehearsal once it is over, why it ended early if it did, and the program."""
+    with rehearsing(rehearsal) as runtime:
+        search = begin(runtime)
+        try:
+            await run(search)
+        except DSPExError as error:
+            return rehearsal, error, search.student
+    return rehearsal, None, search.student
 
 
 def _about(student: Program) -> Sequence[str]:

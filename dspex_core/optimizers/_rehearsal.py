@@ -1,6 +1,5 @@
 import hashlib
 import math
-import zlib
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -52,12 +51,16 @@ class Scenario:
         apart: How far states lie apart in that, to either side, 0 to 1.
         loops: How often a part is called that may be called more than once.
         repeats: Share of the suggested combinations that were tried before.
+        alike: Share of the rows that come out the same in all fresh samples.
+        level: Whether all states score the same, so that no race stops any.
     """
 
     solved: float
     loops: Literal["fewest", "some", "most"]
     repeats: float
     apart: float = 0.0
+    alike: float = 0.0
+    level: bool = False
 
     def calls(self, call: CallSize) -> int:
         """How many of a predictor's calls a run makes."""
@@ -84,6 +87,7 @@ class Rehearsal:
     Args:
         scenario: How things go.
         sizes: Measures prompts; may be shared by rehearsals of one program.
+        draw: Which rows come out right; another number, others.
 
     Attributes:
         spent: What was counted, by model; None is the model in force.
@@ -92,8 +96,9 @@ class Rehearsal:
         proposals: For each state tried that is not the first, what was counted once it was tried.
     """
 
-    def __init__(self, scenario: Scenario, sizes: PromptSizes) -> None:
+    def __init__(self, scenario: Scenario, sizes: PromptSizes, *, draw: int = 0) -> None:
         self._scenario = scenario
+        self._draw = draw
         self._sizes = sizes
         self._asked = 0
         self._tried: set[str] = set()
@@ -124,7 +129,7 @@ class Rehearsal:
         self._count(self._sizes.of(_module(program), examples, indices), lm, runs=len(indices))
         self.metric_calls += len(indices)
         digest = self._note(program)
-        return Evaluation(scores=tuple(self._score(digest, index) for index in indices))
+        return Evaluation(scores=tuple(self._sampled(digest, index, 0) for index in indices))
 
     async def trace(self, program: Program, dataset: Dataset, request: TraceRequest) -> TraceResult:
         """Count runs of rows, as many as it takes in the scenario; the answers are the rows' labels."""
@@ -239,7 +244,7 @@ class Rehearsal:
         tries, score = 0, 0.0
         while tries < max(1, request.rounds) and not score:
             sample = request.rollout + tries
-            score = 1.0 if request.metric is None else self._score(f"{digest}/{sample}" if sample else digest, row)
+            score = 1.0 if request.metric is None else self._sampled(digest, row, sample)
             tries += 1
         demos: dict[str, list[dict[str, Any]]] = {}
         for name, predictor in module.named_predictors().items():
@@ -255,9 +260,21 @@ class Rehearsal:
         )
         return trace, tries
 
+    def _sampled(self, digest: str, row: int, sample: int) -> float:
+        """The score of a sample; most rows come out the same in all, whichever state they are run with."""
+        if sample == 0:
+            return self._score("" if self._scenario.level else digest, row)
+        if self._drawn(f"{row} is alike") < self._scenario.alike:
+            return float(self._drawn(f"{row}") < self._scenario.solved)
+        return self._score(f"{digest}/{sample}", row)
+
     def _score(self, digest: str, row: int) -> float:
-        apart = self._scenario.apart * (2 * zlib.crc32(digest.encode()) / _CERTAIN - 1)
-        return float(zlib.crc32(f"{digest}/{row}".encode()) < (self._scenario.solved + apart) * _CERTAIN)
+        apart = self._scenario.apart * (2 * self._drawn(digest) - 1)
+        return float(self._drawn(f"{digest}/{row}") < self._scenario.solved + apart)
+
+    def _drawn(self, what: str) -> float:
+        """A number from 0 to 1 that looks random, and is always the same for the same thing."""
+        return int.from_bytes(hashlib.blake2b(f"{self._draw}/{what}".encode(), digest_size=4).digest()) / _CERTAIN
 
     def _note(self, program: Program) -> str:
         digest = _digest(program)

@@ -27,6 +27,8 @@ SMALL = {
 }
 """Options with which a run takes a second or two."""
 CLOSE = 0.2
+ABOUT = 0.02
+"""How far an estimate may be out: a token is taken to have four characters."""
 GPT = LMConfig(model="openai/gpt-4o-mini")
 
 
@@ -35,7 +37,7 @@ async def plan_of(optimizer, program=None, *, trainset=TRAIN, valset=VAL, **give
 
 
 def within(real, planned):
-    return planned.low <= real <= planned.high or abs(planned.expected - real) <= CLOSE * real
+    return planned.low <= real <= planned.high * (1 + ABOUT) or abs(planned.expected - real) <= CLOSE * real
 
 
 @pytest.mark.slow
@@ -178,7 +180,7 @@ async def test_a_budget_that_cannot_reach_a_second_proposal_is_warned_of(budget,
 async def test_where_one_proposal_is_all_there_is_the_budget_must_reach_that():
     optimizer = BootstrapFewShot(metric="exact_match")
     lm = LMConfig(model="openai/any", price_per_million=(1.0, 2.0))
-    small, enough = [await plan_of(optimizer, lm=lm, budget=Budget(lm_calls=calls)) for calls in (50, 90)]
+    small, enough = [await plan_of(optimizer, lm=lm, budget=Budget(lm_calls=calls)) for calls in (50, 100)]
     assert small.to_second_proposal.proposals == 1
     assert "has scored its one proposal" in small.warnings[0]
     assert enough.warnings == ()

@@ -39,15 +39,14 @@ class ProgramRun(Controlled):
         self._telling: set[asyncio.Task[None]] = set()
         self._runtime = ProgramRuntime(input, run=self, approvals=self._approvals, parts=self._parts)
         self.gate.on_closing(lambda: self._parts.tell("hold"))
-        self._begins_anew = self._is_part and workflow.info().attempt > 1
-        # The run may have been held up before this try, which has not been told.
-        self.gate.paused = self._begins_anew
 
     @workflow.run
     async def run(self, input: ProgramRunInput) -> ProgramAnswer:  # noqa: A002
         """Run the program on its inputs."""
         try:
-            if self._begins_anew:
+            if self._is_part and workflow.info().attempt > 1:
+                # The run may have been held up before this try, which has not been told.
+                self.gate.paused = True
                 await tell_parent(PartStanding(run_id=workflow.info().workflow_id, begins_anew=True))
             # A part that is begun anew is a fresh sample: the same answers would lead it to the same end.
             restarts = input.restarts + workflow.info().attempt - 1

@@ -91,8 +91,8 @@ async def test_workers_of_two_machines_share_a_bucket_and_one_is_killed_on_the_w
             for path in s3.objects.rglob("??/*"):
                 os.utime(path, (then, then))
             done = await collect_garbage(client._connection.temporal, plugin.store, plugin.payload_reader())
-            left = {artifact.digest async for artifact in plugin.store.stored()}
-            assert unused not in left
+            left = [artifact async for artifact in plugin.store.stored()]
+            assert unused not in {artifact.digest for artifact in left}
             assert len(left) == done.in_use
             again = await Client.connect()
             assert await again.evaluations(run.id).scored_rows(there.program.get_state()) == scored

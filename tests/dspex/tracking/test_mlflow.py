@@ -152,9 +152,9 @@ async def test_a_run_that_does_not_exist_leaves_nothing_in_mlflow(client, mlflow
 
 
 async def test_the_command_line_shows_a_run_in_mlflow_as_it_watches(platform, client, mlflow, mlflow_server):
-    await (await started(client, platform, "watched", BootstrapFewShot(metric="exact_match"))).result()
-    done = platform.cli("runs", "watch", "watched", "--mlflow", mlflow_server, MLFLOW_DISABLE_TELEMETRY="true")
+    await (await started(client, platform, "in-mlflow", BootstrapFewShot(metric="exact_match"))).result()
+    done = platform.cli("runs", "watch", "in-mlflow", "--mlflow", mlflow_server, MLFLOW_DISABLE_TELEMETRY="true")
     assert done.returncode == 0, done.stderr
-    parent, children = runs_of(mlflow, "watched")
+    parent, children = runs_of(mlflow, "in-mlflow")
     assert parent.info.status == "FINISHED"
     assert children

@@ -160,7 +160,8 @@ class Activities:
 
         async with _heartbeats():
             with self.turns.taken() as turn, self._breakers.told_to(request.run_id, request.lm.model):
-                return await self._reported(lambda: winding.finished(work(turn)), request.allowance)
+                done, patience = (lambda: winding.finished(work(turn))), self._outage_seconds
+                return await reported(done, allowance=request.allowance, outage_seconds=patience, payer=request.payer)
 
     async def _chunk(
         self, indices: Sequence[int], finished: Sequence[RowResult], *, spent: Usage, held: Held | None

@@ -49,6 +49,7 @@ async def reported(
     allowance: Limits | None = None,
     outage_seconds: float = OUTAGE_SECONDS,
     code: str | None = None,
+    payer: str | None = None,
 ) -> T:
     """Do the work, and turn what it raises into a failure that says whether another try makes sense.
 
@@ -59,6 +60,7 @@ async def reported(
         work: The work.
         allowance: What its calls may take.
         outage_seconds: How long it may be tried again.
+        payer: Whom its calls are booked to, if not to this activity.
         code: Module of a user's own program, if that is what works; its defects come again each time.
 
     Raises:
@@ -67,7 +69,8 @@ async def reported(
     info = activity.info()
     with metered() as meter:
         try:
-            with paying(Payer(f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}")), spending(allowance):
+            own = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
+            with paying(Payer(payer or own)), spending(allowance):
                 return await work()
         except DSPExError as error:
             # Both by the server's clock: this machine's may be wrong, or be set.

@@ -30,6 +30,7 @@ class Gate:
         self.paused = False
         self.parked_reason: str | None = None
         self.parked_for_budget = False
+        self.resumes = 0
         self._ran = seconds
         self._since: float | None = None
 
@@ -76,6 +77,7 @@ class Gate:
         if not self.is_open:
             self.paused, self.parked_reason, self.parked_for_budget = False, None, False
             self._since = workflow.time()
+            self.resumes += 1
             self._tell(RunResumed())
 
     def _close(self, event: Event, *, paused: bool = False, reason: str | None = None) -> None:
@@ -171,10 +173,17 @@ class Controlled:
         """Calls of tools that wait for a person."""
         return ()
 
-    def hold_up(self, held: Held) -> None:
-        """What follows from what holds up an activity: the run is parked, unless more of its budget can be lent."""
+    def hold_up(self, held: Held, *, resumes: int) -> None:
+        """What follows from what holds up an activity: the run is parked, unless more of its budget can be lent.
+
+        Args:
+            held: What holds it up.
+            resumes: How often the run had been resumed as the activity began. Whoever resumed it since may have cured
+                what the activity met before: it is tried again first.
+        """
         if not held.is_budget:
-            self.gate.park(held.reason)
+            if resumes == self.gate.resumes:
+                self.gate.park(held.reason)
         elif self.ledger.is_used_up:
             self.on_budget_reached(
                 f"budget reached: {self.ledger.limits} may be taken, and {taken(self.ledger.usage)} were; "

@@ -1,5 +1,5 @@
 import asyncio
-from collections import deque
+from collections import Counter, deque
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -59,6 +59,7 @@ class Evaluation(Controlled):
         self._is_part = parent is not None
         self._run_id = parent.workflow_id if parent is not None and input.compiling else None
         self._held: Held | None = None
+        self._booked: Counter[tuple[int, int]] = Counter()
         self._under_way: dict[Rows, workflow.ActivityHandle[ChunkEvaluation]] = {}
         self.gate.on_closing(self._stop)
 
@@ -103,10 +104,10 @@ class Evaluation(Controlled):
         """Rows done."""
         return f"{len(self._gathered.scores)} of {len(self._indices)} rows"
 
-    def hold_up(self, held: Held) -> None:
+    def hold_up(self, held: Held, *, resumes: int) -> None:
         """A part of a compile tells it and winds up; an evaluation of its own is parked."""
         if not self._is_part:
-            super().hold_up(held)
+            super().hold_up(held, resumes=resumes)
         elif not held.is_budget or self.ledger.is_used_up:
             self._held = self._held or held
             self.gate.pause()
@@ -119,7 +120,7 @@ class Evaluation(Controlled):
     async def _work(self, chunks: deque[Rows]) -> None:
         # Demand, not push: a chunk is asked for when another is done.
         while chunks and self.gate.is_open:
-            positions = chunks.popleft()
+            positions, resumes = chunks.popleft(), self.gate.resumes
             share = await self.ledger.lend(len(positions))
             done = await self._evaluated(positions, share)
             rows = tuple(self._indices[position] for position in positions)
@@ -130,7 +131,7 @@ class Evaluation(Controlled):
             if left := self._left(positions):
                 chunks.append(left)
             if done.held is not None:
-                self.hold_up(done.held)
+                self.hold_up(done.held, resumes=resumes)
             self.show()
 
     def _left(self, positions: Rows) -> Rows:
@@ -141,6 +142,7 @@ class Evaluation(Controlled):
 
     async def _find(self, kept: Kept) -> None:
         """Take in what an earlier run finished; where that cannot be read, the evaluation is held up."""
+        resumes = self.gate.resumes
         try:
             found = await workflow.execute_activity(
                 FIND_ROWS,
@@ -154,7 +156,7 @@ class Evaluation(Controlled):
             held = held_in(error)
             if held is None:
                 raise
-            self.hold_up(held)
+            self.hold_up(held, resumes=resumes)
             return
         wanted = set(self._indices)
         for chunk in found.chunks:
@@ -164,22 +166,28 @@ class Evaluation(Controlled):
     async def _evaluated(self, positions: Rows, share: Limits | None) -> ChunkEvaluation:
         """What became of a chunk; none of its rows, if it is held up or was told to end before it began."""
         handle = self._under_way[positions] = self._start(positions, share)
+        told = True
         try:
             return await handle
         except ActivityError as error:
             held = held_in(error)
             if held is None and not (is_cancelled_exception(error) and not self.gate.is_open):
                 raise
+            # One that is cancelled between two tries says nothing of what the first has paid: the next one of these
+            # rows finds it in the cache, as paid for by itself.
+            told = held is not None
             spent = Usage() if held is None else held.spent
             return ChunkEvaluation(scores=(), failures=(), usage=spent, rows="", indices=(), held=held)
         finally:
+            self._booked[positions[0], positions[-1]] += told
             del self._under_way[positions]
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise asyncio.CancelledError
 
     def _start(self, positions: Rows, share: Limits | None) -> "workflow.ActivityHandle[ChunkEvaluation]":
-        whole = isinstance(positions, range)
+        whole, info = isinstance(positions, range), workflow.info()
+        booked = self._booked[positions[0], positions[-1]]
         rows = None if whole and self._input.rows is None else tuple(self._indices[position] for position in positions)
         request = EvaluateChunk(
             metric=self._input.metric,
@@ -192,6 +200,7 @@ class Evaluation(Controlled):
             allowance=share,
             run_id=self._run_id,
             kept=self._input.kept,
+            payer=f"{info.workflow_id}/{info.run_id}/{positions[0]}-{positions[-1]}.{booked}",
         )
         return workflow.start_activity(
             EVALUATE_CHUNK,

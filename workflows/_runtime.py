@@ -241,6 +241,7 @@ class WorkflowRuntime:
         with self._tally.evaluation():
             while missing := gathered.missing:
                 asked += 1
+                resumes = self._run.gate.resumes
                 again = f".{asked}" if asked > 1 else ""
                 output = await self._child(
                     request if asked == 1 else request.model_copy(update={"rows": tuple(missing)}),
@@ -249,7 +250,7 @@ class WorkflowRuntime:
                 )
                 gathered.add(missing, output)
                 if output.held is not None:
-                    self._run.hold_up(output.held)
+                    self._run.hold_up(output.held, resumes=resumes)
                 self._tally.add(rows=len(output.scores), total=sum(output.scores), usage=output.usage)
         return gathered.evaluation()
 
@@ -320,6 +321,7 @@ class WorkflowRuntime:
             async with self._slots:
                 if gated:
                     await self._run.gate.opened()
+                resumes = self._run.gate.resumes
                 share = await self._run.ledger.lend() if isinstance(request, _PAID) else None
                 asked = with_changes(request, allowance=share) if share is not None else request
                 try:
@@ -345,7 +347,7 @@ class WorkflowRuntime:
                     return with_changes(found, usage=taken + spent) if spent.lm_calls else found
             # The same once more, when it may go on; what is known by now comes from the cache.
             spent += held.spent
-            self._run.hold_up(held)
+            self._run.hold_up(held, resumes=resumes)
 
     async def _child(self, request: EvaluationInput, workflow_id: str, *, summary: str) -> EvaluationOutput:
         async with self._slots:

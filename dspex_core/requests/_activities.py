@@ -69,7 +69,7 @@ class EvaluateChunk(_Value):
 
     The program is the activity's second argument: with large demos it is large, and the same for every chunk.
     `compiling` says that it is part of a compile, `allowance` what its calls may take, and `kept` where the answer is
-    kept, here and below; `run_id` is the compile's.
+    kept, here and below; `run_id` is the compile's. `payer` is whom the calls are booked to, if not to the activity.
     """
 
     metric: CodeReference
@@ -82,6 +82,7 @@ class EvaluateChunk(_Value):
     allowance: Limits | None = None
     run_id: str | None = None
     kept: Kept | None = None
+    payer: str | None = None
 
     @property
     def indices(self) -> Sequence[int]:

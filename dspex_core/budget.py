@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dspex_core.errors import ConfigurationError
+from dspex_core.errors import ConfigurationError, UnknownNameError
 from dspex_core.invalid import first_problem
 from dspex_core.usage import Usage
 
@@ -84,6 +84,7 @@ class Budget(Limits):
 
     Raises:
         ConfigurationError: If nothing is limited, or a limit is not positive.
+        UnknownNameError: If there is no such limit.
     """
 
     usd: float | None = Field(default=None, gt=0)
@@ -93,6 +94,9 @@ class Budget(Limits):
     on_limit: Literal["park", "finish"] = "park"
 
     def __init__(self, **limits: Any) -> None:
+        # A misspelt limit limits nothing.
+        if unknown := limits.keys() - {*_LIMITS, "on_limit"}:
+            raise UnknownNameError("limit", min(unknown), sorted(_LIMITS))
         try:
             super().__init__(**limits)
         except ValidationError as error:

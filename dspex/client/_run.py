@@ -4,6 +4,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
 from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -24,8 +25,8 @@ from dspex.client._trouble import failure_of, trouble_below, trouble_of
 from dspex.client._words import end_at_once, say_to
 from dspex.devserver import web_ui_link
 from dspex_core.artifacts import DatasetReader
-from dspex_core.budget import Limits
-from dspex_core.errors import RunError, RunFailedError
+from dspex_core.budget import Budget
+from dspex_core.errors import RunConflictError, RunError, RunFailedError
 from dspex_core.events import Event, RowsEvaluated, RunFinished
 from dspex_core.modules import Module, build_program
 from dspex_core.optimizers import OPTIMIZERS, CompileResult
@@ -119,10 +120,11 @@ class Run(Answers):
         A run that is parked because a limit was reached goes on.
 
         Raises:
+            ConfigurationError: If nothing is limited, or a limit is not positive.
             RunConflictError: If the run has ended, or has taken as much already.
             RunError: If no worker is there to take the word.
         """
-        limits = Limits(usd=usd, lm_calls=lm_calls, tokens=tokens, seconds=seconds)
+        limits = Budget(usd=usd, lm_calls=lm_calls, tokens=tokens, seconds=seconds).limits
         await say_to(self, self._handle, "raise_budget", limits)
 
     async def cancel(self, *, hard: bool = False) -> None:
@@ -166,7 +168,10 @@ class Run(Answers):
         write_whole(path, page, what="report")
 
     async def output(self) -> "workflows.CompileOutput":
-        """The result as it was written down, for which no code of the program's is needed. Raises as `result` does."""
+        """The result as it was written down, for which no code of the program's is needed.
+
+        Raises as `result` does; a `RunConflictError` if it is no compile.
+        """
         handle = self._connection.temporal.get_workflow_handle(self.id, result_type=workflows.CompileOutput)
         try:
             return await patiently(handle.result)
@@ -174,6 +179,10 @@ class Run(Answers):
             raise RunFailedError(f"run {self.id} {failure_of(error)}") from None
         except RPCError as error:
             raise rpc_error(error, self.id) from None
+        except ValidationError:
+            raise RunConflictError(
+                f"run {self.id} is no compile: its answer is had with `run.prediction()` or `run.evaluation()`"
+            ) from None
 
     async def status(self) -> RunStatus:
         """Where the run stands, as well as can be known.

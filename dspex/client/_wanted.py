@@ -43,6 +43,8 @@ class CompileOptions:
             raise ConfigurationError(f"a priority is 1 (first) to 5 (last), not {self.priority}")
         if self.tenant is not None and not 0 < len(self.tenant.encode()) <= LONGEST_TENANT_BYTES:
             raise ConfigurationError(f"a tenant's name has 1 to {LONGEST_TENANT_BYTES} bytes: {self.tenant[:80]!r}")
+        if self.chunk_rows is not None and self.chunk_rows < 1:
+            raise ConfigurationError(f"chunk_rows is how many rows an activity takes, 1 or more, not {self.chunk_rows}")
         if self.environment is not None:
             settings.environment_queue(self.environment)
 

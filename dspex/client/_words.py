@@ -1,4 +1,5 @@
 import asyncio
+import uuid
 from typing import Any, Protocol
 
 from temporalio.client import (
@@ -35,9 +36,11 @@ async def say_to(run: Told, handle: WorkflowHandle[Any, Any], word: str, *argume
         RunConflictError: If it has ended, or refuses.
         RunError: If no worker is there to take the word.
     """
+    update_id = str(uuid.uuid4())
 
     async def tell() -> None:
-        waiting = handle.execute_update(word, args=arguments)  # pyright: ignore[reportUnknownMemberType]
+        # Of one id in every try: the first may be heeded though its answer is lost, and may be what the run ends on.
+        waiting = handle.execute_update(word, args=arguments, id=update_id)  # pyright: ignore[reportUnknownMemberType]
         await asyncio.wait_for(waiting, UPDATE_SECONDS)
 
     try:

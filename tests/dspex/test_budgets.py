@@ -47,6 +47,8 @@ async def test_a_run_sends_no_call_beyond_its_budget_and_goes_on_when_it_is_rais
     assert model.stats().requests == 50
     with pytest.raises(RunConflictError, match="is no more than the run took already"):
         await run.raise_budget(lm_calls=50)
+    with pytest.raises(ConfigurationError, match="lm_calls"):
+        await run.raise_budget(lm_calls=-5)
     await run.raise_budget(lm_calls=60)
     await until_status(run, "running")
     parked = await until_status(run, "parked")

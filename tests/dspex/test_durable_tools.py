@@ -160,10 +160,12 @@ async def test_a_call_that_is_rejected_is_not_made_and_the_agent_reads_why(desk,
     # As Temporal's own command says it: the update's name and one JSON value.
     handle = desk_client._connection.temporal.get_workflow_handle(run.id)
     verdict = {"call_id": "pay-1", "reason": "ask finance first"}
+    await run.pause()  # or it might have ended before all is said
     for _ in range(2):
         await handle.execute_update("reject", verdict)
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await handle.execute_update("approve", verdict)
+    await run.resume()
     assert "rejected already" in str(refused.value.cause)
     prediction = await run.prediction()
     assert not (tmp_path / "paid").exists()

@@ -3,6 +3,7 @@
 import pytest
 
 from dspex_core import LM
+from dspex_core.errors import RunConflictError
 from dspex_core.optimizers import LabeledFewShot
 from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
 
@@ -40,3 +41,15 @@ async def test_rows_of_an_evaluation_that_a_pause_cut_short_are_all_there(client
 async def test_a_state_that_was_never_scored_has_no_rows(client):
     state = conformance_program().get_state()
     assert await client.evaluations("no-such-run").scored_rows(state) is None
+
+
+async def test_the_command_line_follows_an_evaluation_to_its_end_and_says_that_it_has_no_program(client, platform):
+    await client.evaluate(conformance_program(), VAL, metric="exact_match", lm=platform.lm(), id="no-compile")
+    watched = platform.cli("runs", "watch", "no-compile")
+    assert (watched.returncode, "took" in watched.stdout) == (0, True), watched.stderr
+    exported = platform.cli("runs", "export", "no-compile", "-o", "p.json")
+    assert exported.returncode != 0
+    assert "no-compile is no compile" in exported.stderr
+    assert "Traceback" not in exported.stderr
+    with pytest.raises(RunConflictError, match="no-compile is no compile"):
+        await client.get_run("no-compile").result()

@@ -97,10 +97,12 @@ async def test_children_and_activities_inherit_a_runs_priority_and_tenant(fleet)
         assert (priority.priority_key, priority.fairness_key) == (1, "team-a")
 
 
-@pytest.mark.parametrize("given", [{"priority": 0}, {"priority": 6}, {"tenant": ""}, {"tenant": "x" * 65}])
-async def test_a_priority_or_tenant_that_the_server_would_not_take_is_refused_before_anything_starts(fleet, given):
+@pytest.mark.parametrize(
+    "given", [{"priority": 0}, {"priority": 6}, {"tenant": ""}, {"tenant": "x" * 65}, {"chunk_rows": -3}]
+)
+async def test_an_option_that_a_run_cannot_heed_is_refused_before_anything_starts(fleet, given):
     async with await Client.connect() as client:
-        with pytest.raises(ConfigurationError, match=r"priority is 1|tenant's name"):
+        with pytest.raises(ConfigurationError, match=r"priority is 1|tenant's name|chunk_rows is how many"):
             await fleet.compile(client, **given)
 
 

@@ -1,5 +1,7 @@
 """A durable run's log tells when its model is left alone, and when it answers again."""
 
+import asyncio
+
 import pytest
 
 from dspex_core import LM
@@ -10,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_an_outage_is_in_the_log_of_the_run_once_with_its_end(platform, client):
-    with FakeProviderProcess(latency_ms=20) as model:
+    with FakeProviderProcess(latency_ms=200) as model:
         run = await client.compile(
             conformance_program(),
             optimizer=BootstrapFewShot(metric="exact_match"),
@@ -20,10 +22,11 @@ async def test_an_outage_is_in_the_log_of_the_run_once_with_its_end(platform, cl
             id="outage",
             chunk_rows=8,
         )
+        while model.stats().requests < 20:
+            await asyncio.sleep(0.02)
+        model.change(outage="unavailable")
         async for event in run.events():
-            if event.type == "candidate_evaluated" and event.index == 0:
-                model.change(outage="unavailable")
-            elif event.type == "breaker_changed" and event.state == "open":
+            if event.type == "breaker_changed" and event.state == "open":
                 model.change(outage=None)
         result = await run.result()
         told = [event async for event in run.events(follow=False) if event.type == "breaker_changed"]

@@ -165,6 +165,7 @@ async def test_a_word_that_no_worker_takes_is_an_error_that_says_what_to_do(
 async def test_temporals_own_command_controls_a_run_and_what_is_refused_leaves_no_trace(platform, client, slow_model):
     run = await compiled(client, slow_model, "from-outside")
     await until_requests(slow_model, 1)
+    slow_model.change(outage="hang")  # or it might have ended before all is said
     await run.pause()
     update = ("update", "execute", "--workflow-id", run.id, "--name")
     for name, wrong, said in (
@@ -189,6 +190,7 @@ async def test_temporals_own_command_controls_a_run_and_what_is_refused_leaves_n
         assert code == 0, done
         assert done["result"]["status"] == standing
         assert (done["result"]["budget"] or {}).get("lm_calls") == (None if word == "pause" else 500)
+    slow_model.change(outage=None)
     assert (await run.result()).ended_early == "cancelled"
     told = [event.type for event in [event async for event in run.events()] if event.offset is not None]
     assert [told.count(kind) for kind in ("run_paused", "budget_set", "run_resumed")] == [1, 1, 1]

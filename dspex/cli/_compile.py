@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from dspex.cli._answers import EVALUATION, PROGRAM_RUN, answer_of, tell_answer
 from dspex.cli._inputs import Task, addresses_in, require_writable
 from dspex.cli._progress import ProgressView
 from dspex.cli._shell import say, tell, tell_json
@@ -17,7 +18,7 @@ from dspex.tracking import log_to_mlflow
 from dspex.worker import WorkerProcess
 from dspex_core import events
 from dspex_core.budget import Budget
-from dspex_core.errors import DSPExError, RunConflictError, RunFailedError, ServerSetupError, ServerUnavailableError
+from dspex_core.errors import DSPExError, RunFailedError, ServerSetupError, ServerUnavailableError
 from dspex_core.lm import LM
 from dspex_core.optimizers import Fold, Optimizer
 from dspex_core.programs import ProgramFile, write_program
@@ -137,14 +138,12 @@ async def follow(
     status = await run.status()
     if status.status not in ENDED_WITH_A_RESULT:
         raise RunFailedError(f"run {run.id} {status.failure or status.status}")
+    if status.optimizer in (PROGRAM_RUN, EVALUATION):
+        tell_answer(run_document(status), await answer_of(run, status.optimizer), as_json=as_json)
+        return
     if status.note is not None:
         say(f"run {run.id} {status.note}")
-    try:
-        result = await run.output()
-    except RunConflictError:
-        # A run of a program, or an evaluation: there is no program to tell of.
-        _tell_result(run_document(status), status.usage or Usage(), as_json=as_json)
-        return
+    result = await run.output()
     if result.score is None and output is not None:
         say(f"{output} is not written: nothing was scored")
         output = None

@@ -2,15 +2,17 @@ import json
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from dspex.cli._answers import EVALUATION, PROGRAM_RUN, answer_of, tell_answer
 from dspex.cli._compile import ENDED_WITH_A_RESULT, follow, run_document
 from dspex.cli._shell import say, tell, tell_json
 from dspex.cli._words import scored_in_words, usage_line
 from dspex.cli._worker import server_in_use
-from dspex.client import Client
+from dspex.client import Client, RunStatus
 from dspex_core.errors import RunConflictError
 from dspex_core.programs import ProgramFile, write_program
 
@@ -56,14 +58,26 @@ async def show_run(run_id: str, *, report: str | None = None, as_json: bool) -> 
     run = client.get_run(run_id)
     status = await run.status()
     if report is not None:
+        if status.optimizer in (PROGRAM_RUN, EVALUATION):
+            raise RunConflictError(
+                f"run {run_id} has nothing to report: it is no compile, but of kind {status.optimizer}"
+            )
         if status.status not in ENDED_WITH_A_RESULT or status.score is None:
             raise RunConflictError(f"run {run_id} has nothing to report: it is {status.status}")
         await run.report(report)
         say(f"report: {report}")
     document = run_document(status)
-    if as_json:
+    is_answered = status.status == "completed" and status.optimizer in (PROGRAM_RUN, EVALUATION)
+    answer = await answer_of(run, status.optimizer) if is_answered else None
+    if not as_json:
+        _tell_status(status, document)
+    if answer is not None:
+        tell_answer(document, answer, as_json=as_json)
+    elif as_json:
         tell_json(document)
-        return
+
+
+def _tell_status(status: RunStatus, document: dict[str, Any]) -> None:
     shown = ("id", "status", "optimizer", "phase", "baseline_score", "score", "trials", "seconds", "web_ui")
     for name in (*shown, "parked_reason", "failure", "note"):
         if document[name] is not None:

@@ -100,13 +100,20 @@ class Answers(ABC):
             scores=output.scores, failed_rows=output.failed_rows, failures=output.failures, usage=output.usage
         )
 
-    async def _answer(self, kind: str, result: type[Any]) -> Any:
-        temporal = self._connection.temporal
+    async def kind(self) -> str:
+        """What kind of run it is: the type of its workflow, such as "MIPROv2", "Evaluation" or "ProgramRun".
+
+        Raises:
+            RunNotFoundError: If there is no run of this id.
+        """
         try:
-            there = (await patiently(self._handle.describe)).workflow_type
+            return (await patiently(self._handle.describe)).workflow_type
         except RPCError as error:
             raise rpc_error(error, self.id) from None
-        if there != kind:
+
+    async def _answer(self, kind: str, result: type[Any]) -> Any:
+        temporal = self._connection.temporal
+        if (there := await self.kind()) != kind:
             raise RunConflictError(f"run {self.id} is a {there}, which has no such answer")
         handle = temporal.get_workflow_handle(self.id, result_type=result)
         return await result_unless_parked(handle, self.status, self.id)

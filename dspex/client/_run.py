@@ -4,7 +4,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
 from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowFailureError,
@@ -20,6 +19,7 @@ from dspex.client._legs import seconds_of
 from dspex.client._log import RunLog, moment_of
 from dspex.client._looks import Looks, beside
 from dspex.client._patience import patiently, rpc_error
+from dspex.client._starting import COMPILE_TYPES
 from dspex.client._status import UNDER_WAY, RunStatus, early_end_in_words, optimizer_name, searchable_status
 from dspex.client._trouble import failure_of, trouble_below, trouble_of
 from dspex.client._words import end_at_once, say_to
@@ -37,6 +37,7 @@ from dspex_core.reports import ROWS_SHOWN, Reported, fold_facts, report_page
 EVALUATIONS_ASKED = 8
 """Evaluations under way that are asked for their rows at once."""
 QUERY_SECONDS = 5.0
+_WITH_AN_ANSWER = (workflows.PROGRAM_RUN, workflows.EVALUATION)
 UNTOUCHED_EVENTS = 2
 """Events in the history of a run that no worker has seen yet: it was started, and a task was scheduled."""
 _UNTOUCHED = "no worker has taken it up yet"
@@ -77,6 +78,7 @@ class Run(Answers):
 
         Raises:
             RunFailedError: If the run failed or was cancelled; says why.
+            RunConflictError: If it is no compile.
             RunNotFoundError: If there is no run of this id.
         """
         output = await self.output()
@@ -168,10 +170,15 @@ class Run(Answers):
         write_whole(path, page, what="report")
 
     async def output(self) -> "workflows.CompileOutput":
-        """The result as it was written down, for which no code of the program's is needed.
+        """The result as it was written down, for which no code of the program's is needed. Raises as `result` does."""
+        if (there := await self.kind()) not in COMPILE_TYPES:
+            hint = f"; `dspex runs watch {self.id}` tells its answer" if there in _WITH_AN_ANSWER else ""
+            raise RunConflictError(
+                f"run {self.id} is no compile but a run of kind {there}: it has found no program{hint}"
+            )
+        return await self._output()
 
-        Raises as `result` does; a `RunConflictError` if it is no compile.
-        """
+    async def _output(self) -> "workflows.CompileOutput":
         handle = self._connection.temporal.get_workflow_handle(self.id, result_type=workflows.CompileOutput)
         try:
             return await patiently(handle.result)
@@ -179,10 +186,6 @@ class Run(Answers):
             raise RunFailedError(f"run {self.id} {failure_of(error)}") from None
         except RPCError as error:
             raise rpc_error(error, self.id) from None
-        except ValidationError:
-            raise RunConflictError(
-                f"run {self.id} is no compile: its answer is had with `run.prediction()` or `run.evaluation()`"
-            ) from None
 
     async def status(self) -> RunStatus:
         """Where the run stands, as well as can be known.
@@ -304,7 +307,7 @@ class Run(Answers):
         """What is known better now, the progress, and what holds up the evaluation under way."""
         if known.status == "completed":
             # Its result tells all, and takes no worker to read.
-            output = await self.output()
+            output = await self._output()
             found = {"status": "cancelled"} if output.cancelled else {}
             note = early_end_in_words(output.ended_early, scored=output.score is not None)
             return found, _finished(known.optimizer, output), note

@@ -74,7 +74,7 @@ def failure_of(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, ApplicationError):
             said = readable(cause.message)
-            if cause.type:
+            if cause.type and not said.startswith(f"{cause.type}: "):
                 said = f"{cause.type}: {said}"
         elif isinstance(cause, (CancelledError, TerminatedError)):
             kind, said = "was cancelled", ""

@@ -103,7 +103,8 @@ async def trace_rows(
             tries += begun
             # All are awaited even if one fails, so that answers under way are kept.
             done, under_way = await asyncio.wait(under_way.union(begun), return_when=asyncio.FIRST_COMPLETED)
-            broken = broken or any(each.cancelled() or each.exception() is not None for each in done)
+            failed = [each for each in done if each.cancelled() or each.exception() is not None]
+            broken = broken or bool(failed)
             accepted += 0 if broken else sum(each.result()[0].accepted for each in done)
     except asyncio.CancelledError:
         for each in tries:

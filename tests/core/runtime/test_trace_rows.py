@@ -1,6 +1,7 @@
 """Which rows are traced, and when: as many as are still wanted, and never one in vain."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -63,3 +64,16 @@ async def test_rows_under_way_end_when_the_trace_is_cancelled():
     with pytest.raises(asyncio.CancelledError):
         await under_way
     assert {task for task in asyncio.all_tasks() if "_try_row" in repr(task)} == set()
+
+
+async def test_of_rows_that_fail_together_one_is_told_and_none_is_complained_of():
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["message"]))
+    runs = Runs()
+    under_way = asyncio.create_task(trace_rows(runs, ROWS, TraceRequest(rows=tuple(range(10)), wanted=3)))
+    await runs.end(0, 1, 2, error=ConnectionError("gone"))
+    with pytest.raises(ConnectionError):
+        await under_way
+    del under_way, runs
+    gc.collect()
+    assert complaints == []

@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from dspex_core.errors import RunConflictError
 from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
 
 pytestmark = pytest.mark.slow
@@ -172,23 +171,21 @@ async def test_a_rejected_key_fails_a_run_in_process_with_one_line_that_does_not
     assert dspex.variables["OPENAI_API_KEY"] not in done.err
 
 
-async def test_runs_that_are_no_compiles_are_watched_and_shown_to_their_answer(platform, in_this_process, client):
+async def test_runs_that_are_no_compiles_are_watched_and_shown_to_their_answer(platform, client):
     program, rows = conformance_program(), conformance_rows(4)
     answer = await client.run_program(program, inputs={"text": rows[0].text}, lm=platform.lm(), id="one-answer")
     scored = await client.evaluate(program, rows, metric="exact_match", lm=platform.lm(), id="one-score")
-
-    def told(*arguments):
-        return asyncio.to_thread(in_this_process, "runs", *arguments)
-
     for command in ("watch", "show"):
-        assert f"topic: {answer.topic}" in (await told(command, "one-answer")).out
-        document = (await told(command, "one-answer", "--json")).document
+        assert f"topic: {answer.topic}" in platform.cli("runs", command, "one-answer").stdout
+        document = json.loads(platform.cli("runs", command, "one-answer", "--json").stdout)
         assert (document["outputs"], document["status"]) == ({"topic": answer.topic}, "completed")
-        assert f"{scored.score:.2f} %  (4 rows, 0 failed)" in (await told(command, "one-score")).out
-        document = (await told(command, "one-score", "--json")).document
+        assert f"{scored.score:.2f} %  (4 rows, 0 failed)" in platform.cli("runs", command, "one-score").stdout
+        document = json.loads(platform.cli("runs", command, "one-score", "--json").stdout)
         assert (document["score"], document["rows"], document["failed_rows"]) == (scored.score, 4, [])
     for kind, run_id in (("ProgramRun", "one-answer"), ("Evaluation", "one-score")):
-        with pytest.raises(RunConflictError, match=f"{run_id} is no compile but a run of kind {kind}: .* runs watch"):
-            await told("export", run_id, "-o", "none.json")
-        with pytest.raises(RunConflictError, match=f"{run_id} has nothing to report: it is no compile"):
-            await told("show", run_id, "--report", "none.html")
+        exported = platform.cli("runs", "export", run_id, "-o", "none.json")
+        assert exported.returncode != 0
+        assert f"{run_id} is no compile but a run of kind {kind}" in exported.stderr
+        reported = platform.cli("runs", "show", run_id, "--report", "none.html")
+        assert reported.returncode != 0
+        assert f"{run_id} has nothing to report: it is no compile" in reported.stderr

@@ -250,6 +250,25 @@ def held_in(error: FailureError) -> Held | None:
     return None
 
 
+def cancellations() -> int:
+    """How often the current task was told to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def heed_cancellation(*, since: int = 0) -> None:
+    """End the current task, if it was told to more often than that.
+
+    Where that comes together with what a task waits for, an activity's result or the start of a child workflow, the SDK
+    gives it the latter and forgets the former: after each of these, it is to be asked for.
+
+    Raises:
+        CancelledError: asyncio's.
+    """
+    if cancellations() > since:
+        raise asyncio.CancelledError
+
+
 def held_up(gate: Gate) -> str:
     """What holds a run up and how it goes on, in Markdown; nothing if it is not held up."""
     if gate.is_open:

@@ -20,7 +20,7 @@ from dspex_core.seam import percent
 from dspex_core.usage import Usage
 
 from ._chunks import plan_chunks
-from ._control import Controlled, held_in
+from ._control import Controlled, cancellations, heed_cancellation, held_in
 from ._gathered import Gathered
 from ._options import MOST_OUTSTANDING, activity_options
 from ._values import EvaluationInput, EvaluationOutput, EvaluationStatus
@@ -142,7 +142,7 @@ class Evaluation(Controlled):
 
     async def _find(self, kept: Kept) -> None:
         """Take in what an earlier run finished; where that cannot be read, the evaluation is held up."""
-        resumes = self.gate.resumes
+        resumes, told_before = self.gate.resumes, cancellations()
         try:
             found = await workflow.execute_activity(
                 FIND_ROWS,
@@ -158,6 +158,7 @@ class Evaluation(Controlled):
                 raise
             self.hold_up(held, resumes=resumes)
             return
+        heed_cancellation(since=told_before)
         wanted = set(self._indices)
         for chunk in found.chunks:
             if chunk.indices and wanted.issuperset(chunk.indices):
@@ -181,9 +182,7 @@ class Evaluation(Controlled):
         finally:
             self._booked[positions[0], positions[-1]] += told
             del self._under_way[positions]
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError
+            heed_cancellation()
 
     def _start(self, positions: Rows, share: Limits | None) -> "workflow.ActivityHandle[ChunkEvaluation]":
         whole, info = isinstance(positions, range), workflow.info()

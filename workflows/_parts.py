@@ -11,7 +11,7 @@ from temporalio.exceptions import ChildWorkflowError, FailureError, is_cancelled
 from dspex_core.requests import ProgramAnswer, ProgramOutline
 from dspex_core.seam import ENDS_ALIKE, LMConfig, Program, current_rollout, current_rollout_temperature
 
-from ._control import Controlled, in_background
+from ._control import Controlled, cancellations, heed_cancellation, in_background
 from ._values import PartStanding, ProgramRunInput
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Parts:
         structure = request.program.structure
         self._begun += 1
         part_id = f"{workflow.info().workflow_id}/part-{self._begun}"
+        told_before = cancellations()
         try:
             child = self._under_way[part_id] = await workflow.start_child_workflow(
                 PROGRAM_RUN,
@@ -89,7 +90,7 @@ class Parts:
             )
             if not self._gate.is_open:
                 self.tell("hold", to=part_id)
-            return await child
+            answer = await child
         except ChildWorkflowError as error:
             # What decides knows no Temporal: to it, a cancellation is asyncio's.
             if is_cancelled_exception(error):
@@ -98,6 +99,8 @@ class Parts:
         finally:
             self._under_way.pop(part_id, None)
             self.stands(PartStanding(run_id=part_id))
+        heed_cancellation(since=told_before)
+        return answer
 
     def stands(self, standing: PartStanding) -> None:
         """Take in where a part stands."""

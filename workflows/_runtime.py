@@ -71,7 +71,7 @@ from dspex_core.seam import (
 from dspex_core.usage import Usage
 
 from ._children import started_evaluation, wound_up
-from ._control import Controlled, held_in, in_background
+from ._control import Controlled, cancellations, heed_cancellation, held_in, in_background
 from ._evaluation import EVALUATION, evaluation_id
 from ._evaluation import Evaluation as EvaluationRun
 from ._finished import Finished
@@ -324,6 +324,7 @@ class WorkflowRuntime:
                 resumes = self._run.gate.resumes
                 share = await self._run.ledger.lend() if isinstance(request, _PAID) else None
                 asked = with_changes(request, allowance=share) if share is not None else request
+                told_before = cancellations()
                 try:
                     found = await workflow.execute_activity(
                         name,
@@ -336,14 +337,15 @@ class WorkflowRuntime:
                 except ActivityError as error:
                     held = held_in(error) if gated else None
                     self._run.ledger.settle(share, Usage() if held is None else held.spent)
+                    # What decides knows no Temporal: to it, a cancellation is asyncio's.
+                    if is_cancelled_exception(error) or cancellations() > told_before:
+                        raise asyncio.CancelledError from error
                     if held is None:
-                        # What decides knows no Temporal: to it, a cancellation is asyncio's.
-                        if is_cancelled_exception(error):
-                            raise asyncio.CancelledError from error
                         raise
                 else:
                     taken = usage_in(found)
                     self._run.ledger.settle(share, taken)
+                    heed_cancellation(since=told_before)
                     return with_changes(found, usage=taken + spent) if spent.lm_calls else found
             # The same once more, when it may go on; what is known by now comes from the cache.
             spent += held.spent
@@ -356,10 +358,12 @@ class WorkflowRuntime:
             share = await self._run.ledger.lend(count)
             output = EvaluationOutput()
             self._under_way[workflow_id] = None
+            told_before = cancellations()
             try:
                 child = self._under_way[workflow_id] = await started_evaluation(
                     request.model_copy(update={"allowance": share}), workflow_id, summary=summary
                 )
+                heed_cancellation(since=told_before)
                 if not self._run.gate.is_open:
                     self._tell_to_wind_up(child)
                 output = await asyncio.shield(child)

@@ -1,5 +1,7 @@
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from temporalio.client import (
@@ -17,6 +19,9 @@ from dspex_core.errors import RunConflictError, RunError
 
 UPDATE_SECONDS = 10.0
 """How long a worker may take to heed a word to a run."""
+TIMES_SENT_BACK = 5
+"""A server sends a word back that came as the run was about to end while something else happened; one that is sent back
+so often meets something else."""
 
 
 class Told(Protocol):
@@ -44,7 +49,7 @@ async def say_to(run: Told, handle: WorkflowHandle[Any, Any], word: str, *argume
         await asyncio.wait_for(waiting, UPDATE_SECONDS)
 
     try:
-        await patiently(tell)
+        await patiently(partial(_unless_sent_back, tell))
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
         raise RunError(
             f"run {run.id}: no worker took the word to {word.replace('_', ' ')}; start one with `dspex worker`, "
@@ -55,6 +60,18 @@ async def say_to(run: Told, handle: WorkflowHandle[Any, Any], word: str, *argume
         raise RunConflictError(f"run {run.id}: {said}") from None
     except RPCError as error:
         await _refused(run, error, word)
+
+
+async def _unless_sent_back(tell: Callable[[], Awaitable[None]]) -> None:
+    for _ in range(TIMES_SENT_BACK):
+        try:
+            await tell()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+                raise
+        else:
+            return
+    await tell()
 
 
 async def end_at_once(run: Told, handle: WorkflowHandle[Any, Any]) -> None:

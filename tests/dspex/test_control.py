@@ -140,6 +140,19 @@ async def test_a_run_cancelled_before_anything_was_scored_says_so(platform, clie
     assert "before anything was scored" in status.note
 
 
+async def test_runs_that_are_paused_and_cancelled_at_any_moment_end(platform, client, slow_model):
+    # A cancellation is not forgotten though it comes together with an answer, or with the start of an evaluation.
+    async def told_so_after(seconds):
+        run = await compiled(client, slow_model, f"cancelled-after-{seconds:.2f}")
+        await asyncio.sleep(seconds)
+        await asyncio.gather(run.pause(), run.cancel())
+        return await run.result()
+
+    for turn in range(4):
+        results = await asyncio.gather(*(told_so_after(turn / 100 + moment / 20) for moment in range(8)))
+        assert {result.ended_early for result in results} == {"cancelled"}
+
+
 async def test_a_hard_cancellation_ends_a_run_at_once_and_without_a_result(platform, client, slow_model):
     run = await compiled(client, slow_model, "cancelled-hard")
     await until_requests(slow_model, 1)

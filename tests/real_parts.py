@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -129,6 +130,25 @@ async def until_parked(run):
             assert status.status in ("queued", "running"), status
             await asyncio.sleep(0.05)
         return status
+
+
+class HeldProvider(FakeProviderProcess):
+    """A model that a test can hold, so that nothing goes on that needs it for as long as the test wants."""
+
+    def hold(self):
+        self._process.send_signal(signal.SIGSTOP)
+
+    def let_go(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        self.let_go()
+        super().stop()
+
+    async def until_requests(self, count):
+        async with asyncio.timeout(90):
+            while (await asyncio.to_thread(self.stats)).requests < count:
+                await asyncio.sleep(0.02)
 
 
 @contextmanager

@@ -3,7 +3,7 @@ import uuid
 from contextlib import asynccontextmanager
 
 import pytest
-from real_parts import until_parked
+from real_parts import HeldProvider, until_parked
 from temporalio.client import Client as TemporalClient
 from temporalio.worker import Worker
 
@@ -42,18 +42,20 @@ async def activities_of(client, workflow_id):
 
 
 async def test_a_run_tells_where_it_stands_and_its_events_come_in_order(platform, client):
-    with FakeProviderProcess(latency_ms=100) as slow:
+    val = conformance_rows(60, start=len(TRAIN))
+    with HeldProvider(latency_ms=50) as slow:
         lm = LM("openai/fake", api_base=slow.base_url, concurrency=2)
-        run = await compile_it(client, lm, BootstrapFewShot(metric="exact_match"), id="events", chunk_rows=2)
-        while slow.stats().requests < len(TRAIN) + len(VAL) + 6:  # so the second candidate's, whatever was bootstrapped
-            await asyncio.sleep(0.02)
-        slow.pause()
+        run = await compile_it(
+            client, lm, BootstrapFewShot(metric="exact_match"), valset=val, id="events", chunk_rows=2
+        )
+        await slow.until_requests(len(TRAIN) + len(val) + 6)  # so the second candidate's, whatever was bootstrapped
+        slow.hold()
         seen, partial = [], None
         async for event in run.events():
             seen.append(event)
-            if partial is None and event.type == "rows_evaluated" and event.rows < len(VAL):
+            if partial is None and event.type == "rows_evaluated" and event.rows < len(val):
                 partial = await run.status()
-                slow.go_on()
+                slow.let_go()
     kinds = [event.type for event in seen]
     assert kinds[-2:] == ["optimizer_finished", "run_finished"]
     assert kinds.count("optimizer_finished") == 1
@@ -63,11 +65,11 @@ async def test_a_run_tells_where_it_stands_and_its_events_come_in_order(platform
     assert phases[-1] == "evaluating bootstrapped demos"
     assert kinds.index("phase_started") < kinds.index("candidate_evaluated")
     rows = [event.rows for event in seen if event.type == "rows_evaluated"]
-    assert max(rows) <= len(VAL)
+    assert max(rows) <= len(val)
 
     assert partial is not None, "a run under way tells how many rows are done"
     assert (partial.status, partial.failure) == ("running", None)
-    assert 0 < partial.progress.rows_done < partial.progress.rows_total == len(VAL)
+    assert 0 < partial.progress.rows_done < partial.progress.rows_total == len(val)
 
     ended = await run.status()
     result = await run.result()

@@ -1,18 +1,16 @@
 """Words to a run under way: it pauses, goes on, ends early with the best so far, and nothing is paid for twice."""
 
 import asyncio
-import signal
-from contextlib import contextmanager
 
 import pytest
-from real_parts import own_platform, temporals_command
+from real_parts import HeldProvider, own_platform, temporals_command
 
 from dspex import Client
 from dspex_core import LM
 from dspex_core.errors import RunConflictError, RunError, RunFailedError
 from dspex_core.optimizers import BootstrapFewShot
 from dspex_core.runtime import using
-from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
+from dspex_core.testing import conformance_program, conformance_rows
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +20,7 @@ TRAIN, VAL = conformance_rows(16), conformance_rows(40, start=16)
 
 @pytest.fixture
 def slow_model():
-    with FakeProviderProcess(latency_ms=150) as provider:
+    with HeldProvider(latency_ms=150) as provider:
         yield provider
 
 
@@ -44,23 +42,6 @@ async def until(holds):
         return found
 
 
-async def until_requests(provider, count):
-    async def there():
-        return (await asyncio.to_thread(provider.stats)).requests >= count
-
-    await until(there)
-
-
-@contextmanager
-def stopped(provider):
-    """A model that answers nothing for the while."""
-    provider._process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        provider._process.send_signal(signal.SIGCONT)
-
-
 async def until_idle(client, run_id):
     """Until no child of a run is under way, and none of its activities."""
 
@@ -80,7 +61,7 @@ async def test_a_paused_run_begins_nothing_new_and_goes_on_to_the_same_result_wh
     made = slow_model.stats().requests
     slow_model.reset()
     run = await compiled(client, slow_model, "paused")
-    await until_requests(slow_model, 8)
+    await slow_model.until_requests(8)
     await run.pause()
     await run.pause()
     assert (await run.status()).status == "paused"
@@ -101,10 +82,11 @@ async def test_a_paused_run_begins_nothing_new_and_goes_on_to_the_same_result_wh
 
 async def test_a_cancelled_run_ends_with_the_best_it_has_found_so_far(platform, client, slow_model):
     run = await compiled(client, slow_model, "cancelled-early")
-    await until_requests(slow_model, len(VAL) + len(TRAIN) + 1)  # so the second candidate's, whatever was bootstrapped
-    with stopped(slow_model):
-        await run.cancel()
-        result = await run.result()
+    await slow_model.until_requests(len(VAL) + len(TRAIN) + 1)  # so the second candidate's, whatever was bootstrapped
+    slow_model.hold()
+    await run.cancel()
+    result = await run.result()
+    slow_model.let_go()
     assert result.ended_early == "cancelled"
     assert result.score == result.baseline_score
     assert [candidate.label for candidate in result.candidates] == ["baseline"]
@@ -119,7 +101,7 @@ async def test_a_cancelled_run_ends_with_the_best_it_has_found_so_far(platform, 
 
 async def test_what_the_rows_under_way_took_is_told_by_a_run_that_is_cancelled(platform, client, slow_model):
     run = await compiled(client, slow_model, "cancelled-midway")
-    await until_requests(slow_model, len(VAL) + len(TRAIN) + 1)
+    await slow_model.until_requests(len(VAL) + len(TRAIN) + 1)
     slow_model.change(latency_ms=800)
     await run.cancel()
     result = await run.result()
@@ -129,7 +111,7 @@ async def test_what_the_rows_under_way_took_is_told_by_a_run_that_is_cancelled(p
 
 async def test_a_run_cancelled_before_anything_was_scored_says_so(platform, client, slow_model):
     run = await compiled(client, slow_model, "cancelled-at-once")
-    await until_requests(slow_model, 1)
+    await slow_model.until_requests(1)
     await run.pause()
     await run.cancel()
     result = await run.result()
@@ -145,7 +127,8 @@ async def test_runs_that_are_paused_and_cancelled_at_any_moment_end(platform, cl
     async def told_so_after(seconds):
         run = await compiled(client, slow_model, f"cancelled-after-{seconds:.2f}")
         await asyncio.sleep(seconds)
-        await asyncio.gather(run.pause(), run.cancel())
+        # Which comes first is left to chance: one that has ended cannot be paused.
+        await asyncio.gather(run.pause(), run.cancel(), return_exceptions=True)
         return await run.result()
 
     for turn in range(4):
@@ -155,7 +138,7 @@ async def test_runs_that_are_paused_and_cancelled_at_any_moment_end(platform, cl
 
 async def test_a_hard_cancellation_ends_a_run_at_once_and_without_a_result(platform, client, slow_model):
     run = await compiled(client, slow_model, "cancelled-hard")
-    await until_requests(slow_model, 1)
+    await slow_model.until_requests(1)
     await run.cancel(hard=True)
     with pytest.raises(RunFailedError, match="was cancelled"):
         await run.result()
@@ -177,7 +160,7 @@ async def test_a_word_that_no_worker_takes_is_an_error_that_says_what_to_do(
 
 async def test_temporals_own_command_controls_a_run_and_what_is_refused_leaves_no_trace(platform, client, slow_model):
     run = await compiled(client, slow_model, "from-outside")
-    await until_requests(slow_model, 1)
+    await slow_model.until_requests(1)
     slow_model.change(outage="hang")  # or it might have ended before all is said
     await run.pause()
     update = ("update", "execute", "--workflow-id", run.id, "--name")
@@ -218,7 +201,7 @@ async def test_temporals_own_command_controls_a_run_and_what_is_refused_leaves_n
 
 async def test_a_part_of_a_compile_is_held_up_with_the_compile_alone(platform, client, slow_model):
     run = await compiled(client, slow_model, "whole")
-    await until_requests(slow_model, 1)
+    await slow_model.until_requests(1)
     part = client.get_run("whole/evaluation-1")
     for word, say in (
         ("pause", part.pause()),

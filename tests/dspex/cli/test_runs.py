@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import signal
 
 import pytest
+from real_parts import HeldProvider
 
 from dspex_core.testing import FakeProviderProcess, conformance_program, conformance_rows
 
@@ -19,24 +19,10 @@ def topics(folder):
     (folder / "topics.jsonl").write_text("".join(rows))
 
 
-class HeldProvider(FakeProviderProcess):
-    """A model that answers nothing until it is let go, so that a run is under way for as long as a test needs."""
-
-    def start(self):
-        super().start()
-        self._process.send_signal(signal.SIGSTOP)
-
-    def let_go(self):
-        self._process.send_signal(signal.SIGCONT)
-
-    def stop(self):
-        self.let_go()
-        super().stop()
-
-
 @pytest.fixture
 def held():
     with HeldProvider() as provider:
+        provider.hold()
         yield provider
 
 

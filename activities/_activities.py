@@ -160,8 +160,13 @@ class Activities:
 
         async with _heartbeats():
             with self.turns.taken() as turn, self._breakers.told_to(request.run_id, request.lm.model):
-                done, patience = (lambda: winding.finished(work(turn))), self._outage_seconds
-                return await reported(done, allowance=request.allowance, outage_seconds=patience, payer=request.payer)
+                return await reported(
+                    lambda: winding.finished(work(turn)),
+                    allowance=request.allowance,
+                    outage_seconds=self._outage_seconds,
+                    payer=request.payer,
+                    heir_of=request.heir_of,
+                )
 
     async def _chunk(
         self, indices: Sequence[int], finished: Sequence[RowResult], *, spent: Usage, held: Held | None

@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import TypeVar
 
@@ -50,6 +50,7 @@ async def reported(
     outage_seconds: float = OUTAGE_SECONDS,
     code: str | None = None,
     payer: str | None = None,
+    heir_of: Collection[str] = (),
 ) -> T:
     """Do the work, and turn what it raises into a failure that says whether another try makes sense.
 
@@ -61,6 +62,7 @@ async def reported(
         allowance: What its calls may take.
         outage_seconds: How long it may be tried again.
         payer: Whom its calls are booked to, if not to this activity.
+        heir_of: Payers that ended without telling what they had paid; what of it this work needs is booked here.
         code: Module of a user's own program, if that is what works; its defects come again each time.
 
     Raises:
@@ -70,7 +72,7 @@ async def reported(
     with metered() as meter:
         try:
             own = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
-            with paying(Payer(payer or own)), spending(allowance):
+            with paying(Payer(payer or own, heir_of=heir_of)), spending(allowance):
                 return await work()
         except DSPExError as error:
             # Both by the server's clock: this machine's may be wrong, or be set.

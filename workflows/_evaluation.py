@@ -1,5 +1,5 @@
 import asyncio
-from collections import Counter, deque
+from collections import deque
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -59,7 +59,8 @@ class Evaluation(Controlled):
         self._is_part = parent is not None
         self._run_id = parent.workflow_id if parent is not None and input.compiling else None
         self._held: Held | None = None
-        self._booked: Counter[tuple[int, int]] = Counter()
+        self._begun = 0
+        self._untold: list[tuple[str, Rows]] = []
         self._under_way: dict[Rows, workflow.ActivityHandle[ChunkEvaluation]] = {}
         self.gate.on_closing(self._stop)
 
@@ -77,10 +78,11 @@ class Evaluation(Controlled):
         while leg and (self.gate.is_open or not self._is_part):
             await self.gate.opened()
             await asyncio.gather(*(self._work(leg) for _ in range(min(MOST_OUTSTANDING, len(leg)))))
-        output = self._gathered.output().model_copy(update={"held": self._held})
+        untold = (*input.untold, *(payer for payer, _ in self._untold))
+        output = self._gathered.output().model_copy(update={"held": self._held, "untold": untold})
         if output.indices is not None and (self.gate.is_open or not self._is_part):
             await self.gate.opened()
-            legs = {"done": output, "allowance": self.ledger.limits, "seconds": self.gate.seconds}
+            legs = {"done": output, "untold": untold, "allowance": self.ledger.limits, "seconds": self.gate.seconds}
             workflow.continue_as_new(input.model_copy(update=legs))
         return output
 
@@ -166,27 +168,27 @@ class Evaluation(Controlled):
 
     async def _evaluated(self, positions: Rows, share: Limits | None) -> ChunkEvaluation:
         """What became of a chunk; none of its rows, if it is held up or was told to end before it began."""
-        handle = self._under_way[positions] = self._start(positions, share)
-        told = True
+        self._begun += 1
+        payer = f"{workflow.info().workflow_id}/{workflow.info().run_id}/chunk-{self._begun}"
+        handle = self._under_way[positions] = self._start(positions, share, payer)
         try:
             return await handle
         except ActivityError as error:
             held = held_in(error)
             if held is None and not (is_cancelled_exception(error) and not self.gate.is_open):
                 raise
-            # One that is cancelled between two tries says nothing of what the first has paid: the next one of these
-            # rows finds it in the cache, as paid for by itself.
-            told = held is not None
+            if held is None:
+                # Cancelled between two tries, it says nothing of what the first has paid.
+                self._untold.append((payer, positions))
             spent = Usage() if held is None else held.spent
             return ChunkEvaluation(scores=(), failures=(), usage=spent, rows="", indices=(), held=held)
         finally:
-            self._booked[positions[0], positions[-1]] += told
             del self._under_way[positions]
             heed_cancellation()
 
-    def _start(self, positions: Rows, share: Limits | None) -> "workflow.ActivityHandle[ChunkEvaluation]":
-        whole, info = isinstance(positions, range), workflow.info()
-        booked = self._booked[positions[0], positions[-1]]
+    def _start(self, positions: Rows, share: Limits | None, payer: str) -> "workflow.ActivityHandle[ChunkEvaluation]":
+        whole = isinstance(positions, range)
+        untold = (name for name, theirs in self._untold if not set(theirs).isdisjoint(positions))
         rows = None if whole and self._input.rows is None else tuple(self._indices[position] for position in positions)
         request = EvaluateChunk(
             metric=self._input.metric,
@@ -199,7 +201,8 @@ class Evaluation(Controlled):
             allowance=share,
             run_id=self._run_id,
             kept=self._input.kept,
-            payer=f"{info.workflow_id}/{info.run_id}/{positions[0]}-{positions[-1]}.{booked}",
+            payer=payer,
+            heir_of=(*self._input.untold, *untold),
         )
         return workflow.start_activity(
             EVALUATE_CHUNK,

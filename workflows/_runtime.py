@@ -237,18 +237,19 @@ class WorkflowRuntime:
         )
         if self._finished is not None:
             request = self._finished.marked(EVALUATION, request)
-        gathered, asked = Gathered(range(len(dataset)) if rows is None else rows), 0
+        gathered, asked, untold = Gathered(range(len(dataset)) if rows is None else rows), 0, tuple[str, ...]()
         with self._tally.evaluation():
             while missing := gathered.missing:
                 asked += 1
                 resumes = self._run.gate.resumes
                 again = f".{asked}" if asked > 1 else ""
                 output = await self._child(
-                    request if asked == 1 else request.model_copy(update={"rows": tuple(missing)}),
+                    request if asked == 1 else request.model_copy(update={"rows": tuple(missing), "untold": untold}),
                     evaluation_id(workflow.info().workflow_id, number) + again,
                     summary=f"candidate {number - 1} on {len(missing)} rows",
                 )
                 gathered.add(missing, output)
+                untold = output.untold
                 if output.held is not None:
                     self._run.hold_up(output.held, resumes=resumes)
                 self._tally.add(rows=len(output.scores), total=sum(output.scores), usage=output.usage)

@@ -167,6 +167,7 @@ class EvaluationInput(_Value):
         kept: Where results are kept for a run that goes on from this one.
         seconds: How long earlier legs took.
         chunks_a_leg: Chunks after which it continues as new.
+        untold: That of an earlier evaluation of these rows, or of an earlier leg.
     """
 
     program: ProgramOutline
@@ -183,6 +184,7 @@ class EvaluationInput(_Value):
     kept: Kept | None = None
     seconds: float = 0.0
     chunks_a_leg: int = ACTIVITIES_A_LEG
+    untold: tuple[str, ...] = ()
 
 
 class EvaluationOutput(_Value):
@@ -196,6 +198,7 @@ class EvaluationOutput(_Value):
         rows: Digests of the artifacts that hold every row's result, in the order of the rows.
         indices: The rows, where it ended before it had gone through all of them.
         held: What held it up, if it did not end because it was told to.
+        untold: Whom calls were booked to of which it could not be told what they took.
     """
 
     scores: tuple[float, ...] = ()
@@ -205,6 +208,7 @@ class EvaluationOutput(_Value):
     rows: tuple[str, ...] = ()
     indices: tuple[int, ...] | None = None
     held: Held | None = None
+    untold: tuple[str, ...] = ()
 
 
 class EvaluationStatus(_Value):

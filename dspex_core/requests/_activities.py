@@ -69,7 +69,8 @@ class EvaluateChunk(_Value):
 
     The program is the activity's second argument: with large demos it is large, and the same for every chunk.
     `compiling` says that it is part of a compile, `allowance` what its calls may take, and `kept` where the answer is
-    kept, here and below; `run_id` is the compile's. `payer` is whom the calls are booked to, if not to the activity.
+    kept, here and below; `run_id` is the compile's. `payer` is whom the calls are booked to, if not to the activity;
+    `heir_of` are payers that ended without telling what they had paid.
     """
 
     metric: CodeReference
@@ -83,6 +84,7 @@ class EvaluateChunk(_Value):
     run_id: str | None = None
     kept: Kept | None = None
     payer: str | None = None
+    heir_of: tuple[str, ...] = ()
 
     @property
     def indices(self) -> Sequence[int]:

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -89,15 +89,17 @@ class Payer:
 
     Args:
         name: The same in every try of this work, and of no other.
+        heir_of: Names of work that ended without telling what it had paid, and whose place this work takes.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, heir_of: Collection[str] = ()) -> None:
         self.name = name
+        self._names = {name, *heir_of}
         self._booked: set[str] = set()
 
     def books(self, key: str, *, paid_by: str) -> bool:
         """Whether an answer is to be booked as a call of this work: it paid for it, and has not booked it yet."""
-        if paid_by != self.name or key in self._booked:
+        if paid_by not in self._names or key in self._booked:
             return False
         self._booked.add(key)
         return True

@@ -22,9 +22,13 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## a durable compile on real data, with its worker killed on the way
 	@$(BIN)/dspex demo
 
+# Tests start servers, workers and browsers, four at a time, on machines that may be busy with other things: what
+# failed in that crowd is run once more with nothing beside it, and fails if it fails there. Both outcomes are printed.
+ONCE_MORE := || { test $$? -eq 1 && $(BIN)/python -m pytest -n 1 --last-failed --last-failed-no-failures none; }
+
 test: $(READY) lint browser servers ## lint, types and all tests
-	@$(BIN)/python -m pytest -n 1 --max-worker-restart 1 -m alone
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --max-worker-restart 2 -m "not alone"
+	@$(BIN)/python -m pytest -n 1 --max-worker-restart 1 -m alone $(ONCE_MORE)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --max-worker-restart 2 -m "not alone" $(ONCE_MORE)
 
 test-fast: $(READY) ## the tests that need no server
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not alone"

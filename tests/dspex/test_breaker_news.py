@@ -19,7 +19,7 @@ async def test_an_outage_is_in_the_log_of_the_run_once_with_its_end(platform, cl
             trainset=conformance_rows(16),
             valset=conformance_rows(40, start=16),
             lm=LM("openai/fake", api_base=model.base_url, concurrency=16),
-            id="outage",
+            id="outage-in-the-log",
             chunk_rows=8,
         )
         while model.stats().requests < 20:

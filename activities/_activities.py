@@ -18,6 +18,7 @@ from dspex_core.references import CodeReference, import_code
 from dspex_core.requests import (
     CALL_TOOL,
     CANCEL_FINE_TUNING,
+    CHECK_CODE,
     EVALUATE_CHUNK,
     FIND_ROWS,
     FOLLOW_FINE_TUNING,
@@ -30,6 +31,7 @@ from dspex_core.requests import (
     SUGGEST,
     TRACE_ROWS,
     CallTool,
+    CheckCode,
     ChunkEvaluation,
     CodeAnswer,
     EvaluateChunk,
@@ -240,6 +242,16 @@ class Activities:
 
         async with _heartbeats():
             return await self._once(request.kept, Suggestions, work)
+
+    @activity.defn(name=CHECK_CODE)
+    async def check_code(self, request: CheckCode) -> None:
+        """See whether code that a workflow is to import is here, and trusted."""
+
+        async def work() -> None:
+            import_code(request.code, trust=self._trust, what=request.what)
+
+        async with _heartbeats():
+            await self._reported(work)
 
     @activity.defn(name=READ_ROWS)
     async def read_rows(self, request: ReadRows) -> Rows:

@@ -4,6 +4,7 @@ from ._chunks import plan_chunks
 from ._compile import COMPILE_WORKFLOWS, CompileRun
 from ._evaluation import EVALUATION, Evaluation, evaluation_id
 from ._log import EVENTS_MEMO
+from ._own_optimizer import IMPORT_TRUSTED, OWN_OPTIMIZER
 from ._parts import PROGRAM_RUN
 from ._program_run import ProgramRun
 from ._runtime import WorkflowRuntime
@@ -30,8 +31,10 @@ __all__ = [
     "COST_USD",
     "EVALUATION",
     "EVENTS_MEMO",
+    "IMPORT_TRUSTED",
     "LM_CALLS",
     "OPTIMIZER",
+    "OWN_OPTIMIZER",
     "PHASE",
     "PROGRAM",
     "PROGRAM_RUN",

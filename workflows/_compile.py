@@ -1,10 +1,14 @@
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
+from temporalio.exceptions import FailureError
 
 from dspex_core.budget import Limits
-from dspex_core.errors import EvaluationError
+from dspex_core.errors import DSPExError, EvaluationError, ProgramError
+from dspex_core.evaluate import describe
 from dspex_core.events import BreakerChanged, BudgetSet, Event
 from dspex_core.optimizers import OPTIMIZERS, CompileResult, Optimizer, optimizer_named
 from dspex_core.programs import DeclaredProgram
@@ -17,6 +21,7 @@ from ._control import Controlled
 from ._details import CandidateTable, details_of
 from ._finished import Finished
 from ._log import EventLog
+from ._own_optimizer import OWN_OPTIMIZER, own_optimizer
 from ._runtime import WorkflowRuntime
 from ._search_attributes import BEST_SCORE, COST_USD, LM_CALLS, OPTIMIZER, PHASE, PROGRAM, STATUS
 from ._values import CompileInput, CompileOutput, CompileStatus, ControlStatus
@@ -32,7 +37,7 @@ class CompileRun(Controlled):
         self._input = input
         self._log = EventLog()
         self._end = EarlyEnd(paid=lambda: self.ledger.usage)
-        self._progress = Progress(optimizer=optimizer_named(input.optimizer).__name__)
+        self._progress = Progress(optimizer=_class_name(input))
         self._table = CandidateTable()
         self._runtime = WorkflowRuntime(
             input.lm,
@@ -56,22 +61,34 @@ class CompileRun(Controlled):
         given = self._input
         if given.budget is not None:
             self._follow(BudgetSet(budget=given.budget.limits))
+        kind = await self._kind()
         with importing_nothing(), scoped_runtime(self._runtime), may_end_early(self._end):
-            optimizer = optimizer_named(given.optimizer).from_options({**given.options, "metric": given.metric.path})
-            result = await optimizer.compile(
-                given.program,
-                trainset=given.trainset,
-                valset=given.valset if given.folds is None else None,
-                folds=given.folds,
-                teacher=given.teacher,
-                teacher_lm=given.teacher_lm,
-            )
+            options = {} if kind is Optimizer else given.options
+            optimizer = kind.from_options({**options, "metric": given.metric.path})
+            with _defects_of(kind):
+                result = await optimizer.compile(
+                    given.program,
+                    trainset=given.trainset,
+                    valset=given.valset if given.folds is None else None,
+                    folds=given.folds,
+                    teacher=given.teacher,
+                    teacher_lm=given.teacher_lm,
+                )
         output = _written_down(result, given.valset)
         if self._end.reason != CANCELLED:
             return output
         if given.searchable:
             workflow.upsert_search_attributes([STATUS.value_set(CANCELLED)])  # pyright: ignore[reportUnknownMemberType]
         return output.model_copy(update={"cancelled": True})
+
+    async def _kind(self) -> type[Optimizer]:
+        """What searches; for a run that is ended before its worker has a user's own, what finds nothing."""
+        given = self._input
+        if given.optimizer_code is None:
+            return optimizer_named(given.optimizer)
+        with self._end.of_this_task():
+            return await own_optimizer(given.optimizer_code, self._runtime)
+        return Optimizer
 
     @workflow.update
     def cancel(self) -> ControlStatus:
@@ -164,9 +181,29 @@ def _written_down(result: CompileResult[ProgramOutline], valset: StoredDataset) 
     )
 
 
-def _workflow_of(optimizer: type[Optimizer]) -> type[CompileRun]:
+def _class_name(given: CompileInput) -> str:
+    code = given.optimizer_code
+    return optimizer_named(given.optimizer).__name__ if code is None else code.path.rpartition(":")[2]
+
+
+@contextmanager
+def _defects_of(kind: type[Optimizer]) -> Generator[None]:
+    """Have a defect of a user's own search fail the run, which can be resumed once it is mended.
+
+    One of ours fails the workflow's task, until a worker with a mended release goes on.
+    """
+    try:
+        yield
+    except (DSPExError, FailureError):
+        raise
+    except Exception as error:
+        if kind in OPTIMIZERS.values():
+            raise
+        raise ProgramError(f"{kind.__name__}.search failed with {describe(error)}") from None
+
+
+def _workflow_of(name: str) -> type[CompileRun]:
     """A workflow type of the optimizer's own, so that Temporal's Web UI names what runs."""
-    name = optimizer.__name__
 
     def init(self: CompileRun, input: CompileInput) -> None:  # noqa: A002
         CompileRun.__init__(self, input)
@@ -187,7 +224,10 @@ def _workflow_of(optimizer: type[Optimizer]) -> type[CompileRun]:
     return workflow.defn(name=name)(type(name, (CompileRun,), {"__module__": __name__, **members}))
 
 
-COMPILE_WORKFLOWS: dict[str, type[CompileRun]] = {name: _workflow_of(found) for name, found in OPTIMIZERS.items()}
-"""Compile workflows by the optimizer's registered name."""
+COMPILE_WORKFLOWS: dict[str, type[CompileRun]] = {
+    **{name: _workflow_of(found.__name__) for name, found in OPTIMIZERS.items()},
+    OWN_OPTIMIZER: _workflow_of(OWN_OPTIMIZER),
+}
+"""Compile workflows by the optimizer's registered name; users' own have one in common."""
 
 globals().update({found.__name__: found for found in COMPILE_WORKFLOWS.values()})

@@ -22,6 +22,7 @@ from dspex_core.references import CodeReference
 from dspex_core.requests import (
     CALL_TOOL,
     CANCEL_FINE_TUNING,
+    CHECK_CODE,
     FOLLOW_FINE_TUNING,
     GENERATE,
     READ_ROWS,
@@ -32,6 +33,7 @@ from dspex_core.requests import (
     SUGGEST,
     TRACE_ROWS,
     CallTool,
+    CheckCode,
     CodeAnswer,
     Generate,
     ProgramAnswer,
@@ -279,6 +281,10 @@ class WorkflowRuntime:
         request = Suggest(space=dict(space), history=tuple(history), count=count, seed=seed)
         found = await self._perform(SUGGEST, request, Suggestions, summary=f"{count} after {len(history)} trials")
         return list(found.combinations)
+
+    async def check_code(self, code: CodeReference) -> None:
+        """Whether a worker has an optimizer of a user's own, and trusts it: an activity."""
+        await self._perform(CHECK_CODE, CheckCode(code=code, what="optimizer"), NoneType, summary=code.path)
 
     async def start_fine_tuning(self, program: Program, request: FineTuningRequest) -> FineTuningJob:
         """The job submitted, or found, or done by a trainer: an activity."""

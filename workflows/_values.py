@@ -82,6 +82,7 @@ class CompileInput(_Value):
 
     Attributes:
         optimizer: Its registered name.
+        optimizer_code: Where it is, if it is a user's own.
         options: Its options but for the metric.
         program: The student.
         metric: What scores predictions.
@@ -113,6 +114,7 @@ class CompileInput(_Value):
     folds: int | None = None
     budget: Budget | None = None
     resumed: bool = False
+    optimizer_code: CodeReference | None = None
 
 
 class CompileOutput(_Value):

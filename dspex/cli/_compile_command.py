@@ -112,7 +112,7 @@ class CompileCommand:
             in_process=self.in_process,
             output=self.output,
             placement={"environment": self.environment, "priority": self.priority, "tenant": self.tenant},
-            trust=trusted_packages(self.program, self.metric, *optimizer.imported_paths()),
+            trust=trusted_packages(self.program, self.metric, self.optimizer, *optimizer.imported_paths()),
             as_json=self.as_json,
             mlflow=self.mlflow,
             folds=self.folds,

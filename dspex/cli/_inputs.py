@@ -28,7 +28,7 @@ from dspex_core.modules import Module, build_program, module_named
 from dspex_core.optimizers import Optimizer, optimizer_named
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
-from dspex_core.references import reference_to
+from dspex_core.references import CodeReference, import_code, reference_to
 from dspex_core.seam import LMConfig
 from dspex_core.signature import InputField, Signature, signature_of, type_adapter
 
@@ -143,20 +143,21 @@ async def ready_lm(model: str, **options: Any) -> LM:
 
 
 def named_optimizer(name: str) -> type[Optimizer]:
-    """The optimizer of that name.
+    """The optimizer of that name, or at that import path.
 
     Raises:
         UnknownNameError: If there is none.
+        ProgramError: If it cannot be imported.
         ConfigurationError: If it is one that only Python code can use; says how.
     """
     if hint := _IN_PYTHON.get(name.lower().replace("_", "").replace("-", "")):
         raise ConfigurationError(f"--optimizer {name}: it searches nothing that a command could run; in Python, {hint}")
-    if ":" in name:
-        raise ConfigurationError(
-            f"--optimizer {name}: the command line takes DSPEx's own optimizers; await yours in Python, as "
-            "docs/optimizers.md says under 'Your own'"
-        )
-    return optimizer_named(name)
+    if ":" not in name:
+        return optimizer_named(name)
+    found = import_code(CodeReference(path=name), trust=None, what="optimizer")
+    if isinstance(found, type) and issubclass(found, Optimizer):
+        return found
+    raise ConfigurationError(f"--optimizer {name} names {found!r:.80}: name a class that extends Optimizer")
 
 
 def optimizer_options(settings: Sequence[str], *, metric: str, seed: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dspex.client._log import RunLog, moment_of
 from dspex.client._looks import Looks, beside
 from dspex.client._patience import patiently, rpc_error
 from dspex.client._starting import COMPILE_TYPES
-from dspex.client._status import UNDER_WAY, RunStatus, early_end_in_words, optimizer_name, searchable_status
+from dspex.client._status import UNDER_WAY, RunStatus, early_end_in_words, optimizer_of, searchable_status
 from dspex.client._trouble import failure_of, trouble_below, trouble_of
 from dspex.client._words import end_at_once, say_to
 from dspex.devserver import web_ui_link
@@ -29,7 +29,7 @@ from dspex_core.budget import Budget
 from dspex_core.errors import RunConflictError, RunError, RunFailedError
 from dspex_core.events import Event, RowsEvaluated, RunFinished
 from dspex_core.modules import Module, build_program
-from dspex_core.optimizers import OPTIMIZERS, CompileResult
+from dspex_core.optimizers import CompileResult
 from dspex_core.programs import write_whole
 from dspex_core.progress import Progress
 from dspex_core.reports import ROWS_SHOWN, Reported, fold_facts, report_page
@@ -206,7 +206,8 @@ class Run(Answers):
         known = RunStatus(
             id=self.id,
             status=status,
-            optimizer=optimizer_name(description.workflow_type),
+            optimizer=optimizer_of(description),
+            is_compile=description.workflow_type in COMPILE_TYPES,
             seconds=await seconds_of(temporal, description),
             web_ui=self.web_ui,
         )
@@ -275,7 +276,7 @@ class Run(Answers):
     async def _with_progress(self, known: RunStatus) -> RunStatus:
         if known.status == "failed":
             return known.model_copy(update={"failure": await self._failure()})
-        if known.optimizer not in OPTIMIZERS:
+        if not known.is_compile:
             return await self._with_control(known)
         if known.status == "queued":
             return known.model_copy(update={"note": _UNTOUCHED})

@@ -35,7 +35,8 @@ class RunStatus(BaseModel):
     Attributes:
         id: The run's id, which is its workflow's.
         status: What it is doing, in a word.
-        optimizer: Registered name of its optimizer.
+        optimizer: Registered name of its optimizer, or the class of one of a user's own; its kind, if it is no compile.
+        is_compile: Whether it searches for a program, rather than runs one.
         progress: Phase, rows, candidates; None while no worker answers.
         score: Best score so far in percent.
         baseline_score: Score of the program as it was given.
@@ -54,6 +55,7 @@ class RunStatus(BaseModel):
     id: str
     status: Status
     optimizer: str
+    is_compile: bool = True
     progress: Progress | None = None
     score: float | None = None
     baseline_score: float | None = None
@@ -111,7 +113,7 @@ def summary_of(execution: WorkflowExecution) -> RunSummary:
     return RunSummary(
         id=execution.id,
         status=searchable_status(execution),
-        optimizer=optimizer_name(execution.workflow_type),
+        optimizer=optimizer_of(execution),
         phase=attributes.get(workflows.PHASE),
         score=attributes.get(workflows.BEST_SCORE),
         started=execution.start_time.isoformat(timespec="seconds"),
@@ -119,6 +121,14 @@ def summary_of(execution: WorkflowExecution) -> RunSummary:
         lm_calls=attributes.get(workflows.LM_CALLS),
         cost_usd=attributes.get(workflows.COST_USD),
     )
+
+
+def optimizer_of(execution: WorkflowExecution) -> str:
+    """What a run searches with: a registered name, or the class of a user's own where the server knows that."""
+    kind = execution.workflow_type
+    if kind == workflows.OWN_OPTIMIZER:
+        return execution.typed_search_attributes.get(workflows.OPTIMIZER) or kind
+    return optimizer_name(kind)
 
 
 def optimizer_name(workflow_type: str) -> str:

@@ -115,8 +115,12 @@ class WantedCompile:
 
     @property
     def workflow_type(self) -> str:
-        """The type of its workflow: its optimizer's name."""
-        return type(self.optimizer).__name__
+        """The type of its workflow: its optimizer's name, or what all of users' own have in common."""
+        return workflows.OWN_OPTIMIZER if self._is_own else type(self.optimizer).__name__
+
+    @property
+    def _is_own(self) -> bool:
+        return type(self.optimizer) not in OPTIMIZERS.values()
 
     @property
     def summary(self) -> str:
@@ -129,6 +133,7 @@ class WantedCompile:
         optimizer, environment = self.optimizer, self.options.environment
         return workflows.CompileInput(
             optimizer=optimizer.name,
+            optimizer_code=reference_to(type(optimizer), what="optimizer") if self._is_own else None,
             options=optimizer.written_options(),
             program=ProgramOutline.of(self.program),
             metric=metric_reference(optimizer.metric if optimizer.metric is not None else ""),
@@ -165,13 +170,8 @@ def require_optimizer(given: Any) -> None:
     Raises:
         ConfigurationError: Saying what to write.
     """
-    if type(given) in OPTIMIZERS.values():
-        return
     if isinstance(given, Optimizer):
-        raise ConfigurationError(
-            f"{type(given).__name__} is an optimizer of your own, and workers know DSPEx's alone: await its compile(…) "
-            "in this process"
-        )
+        return
     if isinstance(given, type):
         raise ConfigurationError(f"the optimizer is the class {given.__name__}: make one, {given.__name__}(metric=…)")
     if isinstance(given, KNNFewShot | Ensemble):

@@ -11,7 +11,6 @@ from typing import Any
 from dspex.client import Run, RunStatus
 from dspex_core.errors import DSPExError
 from dspex_core.events import CandidateProposed, Event, RunParked, RunPaused, RunResumed
-from dspex_core.optimizers import OPTIMIZERS
 from dspex_core.progress import Pace, Progress, moment_of
 from dspex_core.seam import ProgramState
 
@@ -55,7 +54,7 @@ class RunView:
     @property
     def is_compile(self) -> bool:
         """Whether it searches for a program, rather than runs one."""
-        return self.status.optimizer in OPTIMIZERS
+        return self.status.is_compile
 
     @property
     def ended(self) -> bool:
@@ -120,7 +119,7 @@ async def _read(run: Run, fold: "_Fold", stirred: asyncio.Event) -> None:
 
 async def _at_the_end(run: Run, fold: "_Fold") -> RunView:
     status = await run.status()
-    if status.optimizer in OPTIMIZERS:
+    if status.is_compile:
         with contextlib.suppress(DSPExError):  # it ended without a result
             for candidate in (await run.output()).candidates:
                 fold.states[candidate.index] = candidate.state

@@ -13,6 +13,7 @@ from dspex.encryption import PayloadReader, SealedWorkflowRunner
 from dspex.worker._options import Role
 from dspex.worker._payloads import ArtifactDriver, data_converter
 from dspex.worker._tracing import tracing_interceptor
+from dspex.worker._trusted_code import TrustedCode
 from dspex_core.artifacts import ArtifactStore, Keyring
 from dspex_core.errors import DSPExError
 from dspex_core.telemetry import to_opentelemetry
@@ -80,6 +81,7 @@ class DSPExPlugin(SimplePlugin):
             shells.find_rows,
             shells.trace_rows,
             shells.read_rows,
+            shells.check_code,
             shells.suggest,
             shells.generate,
             shells.retrieve,
@@ -101,7 +103,7 @@ class DSPExPlugin(SimplePlugin):
             # Any other exception would be retried as a bug of the workflow's code, for ever.
             workflow_failure_exception_types=[DSPExError],
             run_context=closing,
-            interceptors=[tracing_interceptor()] if traced else None,
+            interceptors=[TrustedCode(tuple(trust)), *([tracing_interceptor()] if traced else [])],
         )
         self.store = store
         self.turns = shells.turns

@@ -14,7 +14,14 @@ from pydantic import (
 from pydantic_core import PydanticSerializationError
 
 from dspex_core.budget import Limits
-from dspex_core.errors import BudgetReachedError, ConfigurationError, DatasetError, DSPExError, UnknownNameError
+from dspex_core.errors import (
+    BudgetReachedError,
+    ConfigurationError,
+    DatasetError,
+    DSPExError,
+    ProgramError,
+    UnknownNameError,
+)
 from dspex_core.events import OptimizerFinished, OptimizerStarted
 from dspex_core.invalid import first_problem
 from dspex_core.modules import as_program, as_rows
@@ -80,12 +87,17 @@ class Optimizer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: ClassVar[str]
-    """What the command line and the registry call it."""
+    """What the command line and the registry call it, and ids of its runs begin with; by default its class's name."""
     beside_baseline: ClassVar[bool] = False
     """Whether `search` starts while the program as given is being scored; `await search.baseline()` is its score."""
 
     metric: MetricLike | None = None
     seed: int = Field(default=0)
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if not hasattr(cls, "name"):
+            cls.name = cls.__name__
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> Self:
@@ -124,7 +136,9 @@ class Optimizer(BaseModel):
         except PydanticSerializationError as error:
             if isinstance(error.__cause__, DSPExError):
                 raise error.__cause__ from None
-            raise
+            raise ProgramError(
+                f"an option of {type(self).__name__} cannot be written down for workers: {error}"
+            ) from None
 
     async def compile(
         self,

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from dspex_core.errors import ConfigurationError, UnknownNameError
+from dspex_core.errors import ConfigurationError, ProgramError, UnknownNameError
 from dspex_core.events import CandidateEvaluated, CandidateProposed, OptimizationStep
 from dspex_core.optimizers._base import Optimizer
 from dspex_core.optimizers._bootstrap_finetune import BootstrapFinetune
@@ -81,6 +81,14 @@ class BetterTogether(Optimizer):
 
     @field_serializer("optimizers")
     def _written(self, optimizers: dict[str, Optimizer]) -> dict[str, Any]:
+        from dspex_core.optimizers._registry import OPTIMIZERS  # noqa: PLC0415 - it names this optimizer, too
+
+        for name, each in optimizers.items():
+            if type(each) is not OPTIMIZERS.get(each.name):
+                raise ProgramError(
+                    f"step {name!r} of BetterTogether is {type(each).__name__}, an optimizer of your own: durably, its "
+                    "steps are DSPEx's alone; compile with yours in a run of its own, or await both in this process"
+                )
         return {name: {"optimizer": each.name, "options": each.written_options()} for name, each in optimizers.items()}
 
     @model_validator(mode="after")

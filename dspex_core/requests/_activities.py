@@ -27,6 +27,7 @@ START_FINE_TUNING = "start_fine_tuning"
 FOLLOW_FINE_TUNING = "follow_fine_tuning"
 CANCEL_FINE_TUNING = "cancel_fine_tuning"
 FIND_ROWS = "find_rows"
+CHECK_CODE = "check_code"
 
 BREAKER_CHANGED = "breaker_changed"
 """Signal of an activity to its run: it leaves a model alone, or has an answer again."""
@@ -269,6 +270,16 @@ class SearchAnswer(_Value):
 
     passages: tuple[Passage, ...]
     usage: Usage = Usage()
+
+
+class CheckCode(_Value):
+    """See whether code that a workflow is to import is here, trusted, and the same as where the run was started.
+
+    `what` says what it is, for the error.
+    """
+
+    code: CodeReference
+    what: str
 
 
 class RunProgram(_Value):

@@ -123,16 +123,11 @@ async def test_what_is_to_go_on_from_a_run_that_never_was_starts_and_knows_so(pl
     await run.result()
 
 
-class Mine(LabeledFewShot):
-    """An optimizer that no worker knows."""
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"optimizer": LabeledFewShot}, r"optimizer is the class LabeledFewShot: make one, LabeledFewShot\(metric=…\)"),
         ({"optimizer": "mipro_v2"}, "optimizer is to be one, such as"),
-        ({"optimizer": Mine(metric="exact_match")}, "Mine is an optimizer of your own"),
         ({"lm": "openai/gpt-4o-mini"}, r"lm is to be an LM, such as LM\('openai/gpt-4o-mini'\)"),
         ({"teacher_lm": 5}, "teacher_lm is to be an LM"),
         ({"trainset": None}, "training set is to be a list of examples, not None"),

@@ -1,8 +1,11 @@
 """A user's own module: a program, metrics and an optimizer, as a worker would import them."""
 
+import random
 from pathlib import Path
+from typing import ClassVar
 
 from dspex_core import KNN, Module, Predict
+from dspex_core.optimizers import Optimizer, Proposal
 from dspex_core.seam import Passage, Score
 from dspex_core.testing import conformance_rows
 
@@ -84,3 +87,36 @@ def noted(example, prediction, trace=None):
     with Path(example.journal).open("a", encoding="utf-8") as journal:
         journal.write(f"{example.text}\n")
     return prediction.topic == example.topic
+
+
+class ShuffledLabels(Optimizer):
+    """Tries a few draws of labeled demos."""
+
+    name: ClassVar[str] = "shuffled_labels"
+    k: int = 4
+    draws: int = 3
+
+    async def search(self, search):
+        rng = random.Random(self.seed)
+        given = search.student.get_state()
+        proposals = []
+        for draw in range(self.draws):
+            demos = await search.labeled_demos(rng.sample(range(len(search.trainset)), self.k))
+            state = given.with_demos(dict.fromkeys(given.predictors, demos))
+            proposals.append(Proposal(state, f"draw {draw}", parent=0))
+        candidates = await search.evaluate_all(proposals, phase="scoring draws")
+        return max(candidates, key=lambda candidate: candidate.score).state
+
+
+class Mistaken(Optimizer):
+    """Finds nothing, for it has a defect."""
+
+    async def search(self, search):
+        await search.labeled_demos([0])
+        return search.no_such_thing
+
+
+class Odd(Optimizer):
+    """Has an option that no other process could be given."""
+
+    like: type = str

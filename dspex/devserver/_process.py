@@ -117,8 +117,8 @@ class StateFolder:
         for _ in range(_TRIES_OF_PORTS - 1):
             try:
                 return await self._start_on(chosen, binary, say)
-            except ServerSetupError as error:
-                if _TAKEN not in str(error) and all(_is_free(port) for port in chosen):
+            except ServerSetupError:
+                if _TAKEN not in self._logged() and all(_is_free(port) for port in chosen):
                     raise
                 say("Another program took one of the ports first, so other ports are used")
                 chosen = _free_ports()
@@ -222,11 +222,14 @@ class StateFolder:
         )
 
     def _last_words(self) -> str:
-        try:
-            lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        except OSError:
-            lines = []
+        lines = [line.strip() for line in self._logged().splitlines() if line.strip()]
         return " | ".join(lines[-3:])[:1000] or "nothing"
+
+    def _logged(self) -> str:
+        try:
+            return self.log.read_text(errors="replace")
+        except OSError:
+            return ""
 
 
 async def _why_silent(record: Record) -> str | None:

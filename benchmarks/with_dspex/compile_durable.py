@@ -9,7 +9,7 @@ from dspex import Client
 from dspex.devserver import dev_server
 from dspex.worker import WorkerProcess
 from dspex_core import LM, Example, Module, Predict
-from dspex_core.optimizers import BootstrapFewShot, CompileResult
+from dspex_core.optimizers import BootstrapFewShot, CompileResult, Optimizer, optimizer_named
 
 
 def say(line: str) -> None:
@@ -18,8 +18,8 @@ def say(line: str) -> None:
 
 async def main() -> None:
     options = given()
-    optimizer = BootstrapFewShot(metric="exact_match", seed=0)
-    lm = LM(MODEL, api_base=options["api_base"])
+    optimizer = optimizer_named(options["optimizer"]).from_options({"metric": "exact_match"})
+    lm = LM(MODEL, api_base=options["api_base"], concurrency=options["in_flight"])
     start = time.perf_counter()
     async with (
         dev_server(say, binary_home=Path(options["binary_home"])) as server,
@@ -28,14 +28,14 @@ async def main() -> None:
     ):
         up_seconds = time.perf_counter() - start
 
-        async def compiled(train: list[Example], dev: list[Example]) -> CompileResult[Module]:
+        async def compiled(optimizer: Optimizer, train: list[Example], dev: list[Example]) -> CompileResult[Module]:
             run = await client.compile(Predict(Triage), optimizer=optimizer, trainset=train, valset=dev, lm=lm)
             return await run.result()
 
-        await compiled(examples(8, first=9000), examples(4, first=9500))
+        await compiled(BootstrapFewShot(metric="exact_match"), examples(8, first=9000), examples(4, first=9500))
         train, dev = examples(options["train"]), examples(options["dev"], first=options["train"])
         start = time.perf_counter()
-        result = await compiled(train, dev)
+        result = await compiled(optimizer, train, dev)
         seconds = time.perf_counter() - start
     report(
         up_seconds=up_seconds,

@@ -4,14 +4,15 @@ import time
 from benchmarks._child import given, report
 from benchmarks.with_dspex._triage import MODEL, Triage, examples
 from dspex_core import LM, Predict, using
-from dspex_core.optimizers import BootstrapFewShot
+from dspex_core.optimizers import BootstrapFewShot, optimizer_named
 
 
 async def main() -> None:
     options = given()
-    optimizer = BootstrapFewShot(metric="exact_match", seed=0)
-    with using(lm=LM(MODEL, api_base=options["api_base"])):
-        await optimizer.compile(Predict(Triage), trainset=examples(8, first=9000), valset=examples(4, first=9500))
+    optimizer = optimizer_named(options["optimizer"]).from_options({"metric": "exact_match"})
+    with using(lm=LM(MODEL, api_base=options["api_base"], concurrency=options["in_flight"])):
+        first = BootstrapFewShot(metric="exact_match")
+        await first.compile(Predict(Triage), trainset=examples(8, first=9000), valset=examples(4, first=9500))
         train, dev = examples(options["train"]), examples(options["dev"], first=options["train"])
         start = time.perf_counter()
         result = await optimizer.compile(Predict(Triage), trainset=train, valset=dev)

@@ -1,6 +1,4 @@
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, TypeAdapter
@@ -79,6 +77,7 @@ from dspex_core.usage import Usage
 from ._breakers import BreakerNews
 from ._failures import OUTAGE_SECONDS, reported
 from ._finished import Finished
+from ._heartbeats import heartbeats
 from ._most_calls import most_calls
 from ._relay import relayed, relayed_program
 from ._turns import Turn, Turns
@@ -86,8 +85,6 @@ from ._winding import Winding
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-
-HEARTBEAT_SECONDS = 1.5
 
 NOT_ASKED = "call it by its name, so that a person can be asked"
 """Why code may not call a tool that needs approval: the workflow has not seen that it would."""
@@ -160,7 +157,7 @@ class Activities:
                 await self._finished.keep_rows(request.kept, chunk, rows)
             return chunk
 
-        async with _heartbeats():
+        async with heartbeats():
             with self.turns.taken() as turn, self._breakers.told_to(request.run_id, request.lm.model):
                 return await reported(
                     lambda: winding.finished(work(turn)),
@@ -193,7 +190,7 @@ class Activities:
     @activity.defn(name=FIND_ROWS)
     async def find_rows(self, request: FindRows) -> FoundRows:
         """Find what an earlier run finished of an evaluation."""
-        async with _heartbeats():
+        async with heartbeats():
             return await self._reported(lambda: self._finished.rows(request.kept))
 
     async def _reported(
@@ -227,7 +224,7 @@ class Activities:
                     self._program(request.program), rows.examples(), wanted
                 )
 
-        async with _heartbeats():
+        async with heartbeats():
             with self._breakers.told_to(_run_of(request), request.lm.model):
                 return await self._once(request.kept, TraceResult, work, request.allowance)
 
@@ -240,7 +237,7 @@ class Activities:
             found = await runtime.suggest(request.space, request.history, count=request.count, seed=request.seed)
             return Suggestions(combinations=tuple(found))
 
-        async with _heartbeats():
+        async with heartbeats():
             return await self._once(request.kept, Suggestions, work)
 
     @activity.defn(name=CHECK_CODE)
@@ -250,13 +247,13 @@ class Activities:
         async def work() -> None:
             import_code(request.code, trust=self._trust, what=request.what)
 
-        async with _heartbeats():
+        async with heartbeats():
             await self._reported(work)
 
     @activity.defn(name=READ_ROWS)
     async def read_rows(self, request: ReadRows) -> Rows:
         """Read rows of a data set."""
-        async with _heartbeats():
+        async with heartbeats():
             return await self._reported(lambda: self._datasets.read(request.dataset, request.indices))
 
     @activity.defn(name=GENERATE)
@@ -270,7 +267,7 @@ class Activities:
                     return await relayed(runtime.stream(request.request), call=request.stream_to)
                 return await runtime.generate(request.request)
 
-        async with _heartbeats():
+        async with heartbeats():
             with self._breakers.told_to(_run_of(request), (request.request.lm or request.lm).model):
                 return await self._once(request.kept, LMResponse, work, request.allowance)
 
@@ -287,7 +284,7 @@ class Activities:
                 )
             return result.model_copy(update={"usage": meter.usage})
 
-        async with _heartbeats():
+        async with heartbeats():
             return await self._reported(work, request.allowance)
 
     @activity.defn(name=RUN_CODE)
@@ -305,7 +302,7 @@ class Activities:
             after = None if result.session is None else await self._store.put(result.session)
             return CodeAnswer(text=result.text, failed=result.failed, session=after, usage=meter.usage)
 
-        async with _heartbeats():
+        async with heartbeats():
             return await self._reported(work, request.allowance)
 
     @activity.defn(name=RETRIEVE)
@@ -320,7 +317,7 @@ class Activities:
                 )
             return SearchAnswer(passages=tuple(passages), usage=meter.usage)
 
-        async with _heartbeats():
+        async with heartbeats():
             return await self._reported(work)
 
     @activity.defn(name=RUN_PROGRAM)
@@ -340,7 +337,7 @@ class Activities:
 
         structure = request.program.structure
         code = structure.code.path.partition(":")[0] if structure.kind == "imported" else None
-        async with _heartbeats():
+        async with heartbeats():
             return await self._reported(work, request.allowance, code=code)
 
     @activity.defn(name=START_FINE_TUNING)
@@ -354,19 +351,19 @@ class Activities:
                 wanted = wanted.model_copy(update={"trainer": found})
             return await self._runtime(request.lm).start_fine_tuning(self._program(request.program), wanted)
 
-        async with _heartbeats():
+        async with heartbeats():
             return await self._reported(work)
 
     @activity.defn(name=FOLLOW_FINE_TUNING)
     async def follow_fine_tuning(self, job: FineTuningJob) -> FineTuningJob:
         """Say where a job stands."""
-        async with _heartbeats():
+        async with heartbeats():
             return await self._reported(lambda: self._runtime(job.lm).follow_fine_tuning(job))
 
     @activity.defn(name=CANCEL_FINE_TUNING)
     async def cancel_fine_tuning(self, job: FineTuningJob) -> None:
         """End a job early."""
-        async with _heartbeats():
+        async with heartbeats():
             await self._reported(lambda: self._runtime(job.lm).cancel_fine_tuning(job))
 
     async def close(self) -> None:
@@ -397,21 +394,3 @@ def _idempotency_key() -> str:
     """The same in every try of this activity, and in no other one."""
     info = activity.info()
     return f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
-
-
-@asynccontextmanager
-async def _heartbeats() -> AsyncGenerator[None]:
-    """Tell the server at a steady pace that this worker lives; its answer is how a cancellation arrives."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
-        with suppress(asyncio.CancelledError):
-            await beating

@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import suppress
 from types import NoneType
 from typing import Any, TypeVar
 
@@ -9,8 +8,6 @@ from temporalio import workflow
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
-    ChildWorkflowError,
-    FailureError,
     is_cancelled_exception,
 )
 
@@ -72,16 +69,15 @@ from dspex_core.seam import (
 )
 from dspex_core.usage import Usage
 
-from ._children import started_evaluation, wound_up
-from ._control import Controlled, cancellations, heed_cancellation, held_in, in_background
+from ._children import Evaluations
+from ._control import Controlled, cancellations, heed_cancellation, held_in
 from ._evaluation import EVALUATION, evaluation_id
-from ._evaluation import Evaluation as EvaluationRun
 from ._finished import Finished
 from ._gathered import Gathered
 from ._options import MOST_OUTSTANDING, ActivityOptions, activity_options, training_options
 from ._parts import Parts
 from ._passing import outline_of, rows_named, stored, usage_in, with_changes
-from ._values import EvaluationInput, EvaluationOutput, ProgramRunInput
+from ._values import EvaluationInput, ProgramRunInput
 
 T = TypeVar("T")
 
@@ -122,17 +118,15 @@ class WorkflowRuntime:
         self._finished = finished
         self._parts = parts or Parts(run)
         self._run = run
-        run.gate.on_closing(self._wind_up)
-        self._evaluations = 0
-        self._under_way: dict[str, workflow.ChildWorkflowHandle[Any, EvaluationOutput] | None] = {}
-        self._telling: set[asyncio.Task[None]] = set()
+        self._evaluations = Evaluations(run)
+        self._evaluations_begun = 0
         self._tally = RowTally(self.emit)
         self._slots = asyncio.Semaphore(MOST_OUTSTANDING)
 
     @property
     def evaluation_ids(self) -> tuple[str, ...]:
         """Workflow ids of the evaluations under way."""
-        return tuple(self._under_way)
+        return self._evaluations.ids
 
     async def generate(self, request: LMRequest) -> LMResponse:
         """One call to a model: an activity."""
@@ -225,8 +219,8 @@ class WorkflowRuntime:
         lm: LMConfig | None = None,
     ) -> Evaluation:
         """A child workflow, whose activities take a chunk of rows each; if it winds up, another for what is left."""
-        self._evaluations += 1
-        number = self._evaluations
+        self._evaluations_begun += 1
+        number = self._evaluations_begun
         request = EvaluationInput(
             program=outline_of(program),
             metric=self._reference(metric),
@@ -243,13 +237,17 @@ class WorkflowRuntime:
         with self._tally.evaluation():
             while missing := gathered.missing:
                 asked += 1
+                if asked > 1:
+                    request = request.model_copy(update={"rows": tuple(missing), "untold": untold})
                 resumes = self._run.gate.resumes
                 again = f".{asked}" if asked > 1 else ""
-                output = await self._child(
-                    request if asked == 1 else request.model_copy(update={"rows": tuple(missing), "untold": untold}),
-                    evaluation_id(workflow.info().workflow_id, number) + again,
-                    summary=f"candidate {number - 1} on {len(missing)} rows",
-                )
+                async with self._slots:
+                    await self._run.gate.opened()
+                    output = await self._evaluations.run(
+                        request,
+                        evaluation_id(workflow.info().workflow_id, number) + again,
+                        summary=f"candidate {number - 1} on {len(missing)} rows",
+                    )
                 gathered.add(missing, output)
                 untold = output.untold
                 if output.held is not None:
@@ -357,47 +355,6 @@ class WorkflowRuntime:
             # The same once more, when it may go on; what is known by now comes from the cache.
             spent += held.spent
             self._run.hold_up(held, resumes=resumes)
-
-    async def _child(self, request: EvaluationInput, workflow_id: str, *, summary: str) -> EvaluationOutput:
-        async with self._slots:
-            await self._run.gate.opened()
-            count = len(request.rows) if request.rows is not None else request.dataset.size
-            share = await self._run.ledger.lend(count)
-            output = EvaluationOutput()
-            self._under_way[workflow_id] = None
-            told_before = cancellations()
-            try:
-                child = self._under_way[workflow_id] = await started_evaluation(
-                    request.model_copy(update={"allowance": share}), workflow_id, summary=summary
-                )
-                heed_cancellation(since=told_before)
-                if not self._run.gate.is_open:
-                    self._tell_to_wind_up(child)
-                output = await asyncio.shield(child)
-            except asyncio.CancelledError:
-                output = await wound_up(self._under_way[workflow_id])
-                raise
-            except ChildWorkflowError as error:
-                if is_cancelled_exception(error):
-                    raise asyncio.CancelledError from error
-                raise
-            finally:
-                del self._under_way[workflow_id]
-                self._run.ledger.settle(share, output.usage, rows=len(output.scores))
-            return output
-
-    def _wind_up(self) -> None:
-        for child in self._under_way.values():
-            if child is not None:
-                self._tell_to_wind_up(child)
-
-    def _tell_to_wind_up(self, child: workflow.ChildWorkflowHandle[Any, EvaluationOutput]) -> None:
-        async def tell() -> None:
-            # One that has just ended has nothing to wind up.
-            with suppress(FailureError):
-                await child.signal(EvaluationRun.wind_up)
-
-        in_background(self._telling, asyncio.create_task(tell()))
 
     def _reference(self, metric: MetricLike) -> CodeReference:
         if self._metric is None or metric != self._metric.path:

@@ -11,12 +11,13 @@ from temporalio.worker import Replayer
 from dspex import DSPExPlugin
 
 HISTORIES = Path(__file__).parent / "histories"
+USER_CODE = Path(__file__).parents[1] / "user_code"
 
 
 async def replay(paths):
     """Replay each; names the first that today's code would have done differently."""
     with tempfile.TemporaryDirectory() as empty:
-        replayer = Replayer(workflows=[], plugins=[DSPExPlugin(artifacts=Path(empty).as_uri())])
+        replayer = Replayer(workflows=[], plugins=[DSPExPlugin(artifacts=Path(empty).as_uri(), trust=["shop_app"])])
         for path in paths:
             history = WorkflowHistory.from_json(path.stem, path.read_text(encoding="utf-8"))
             # Ids of parts and evaluations are made of it.
@@ -26,4 +27,5 @@ async def replay(paths):
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(USER_CODE))
     asyncio.run(replay([Path(argument) for argument in sys.argv[1:]]))

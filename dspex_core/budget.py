@@ -8,6 +8,9 @@ from dspex_core.errors import ConfigurationError, UnknownNameError
 from dspex_core.invalid import first_problem
 from dspex_core.usage import Usage
 
+BUDGET_REACHED = "budget reached"
+"""How the reason begins for which a run waits for a larger budget."""
+
 _LIMITS = {"usd", "lm_calls", "tokens", "seconds"}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, TimeoutError, TimeoutType  # noqa: A004 - Temporal's
 
-from dspex_core.budget import Limits, tokens_of
+from dspex_core.budget import BUDGET_REACHED, Limits, tokens_of
 from dspex_core.events import Event, RunParked, RunPaused, RunResumed
 from dspex_core.requests import Held
 from dspex_core.usage import Usage
@@ -124,6 +124,8 @@ class Controlled:
     @resume.validator
     def _may_be_resumed(self) -> None:
         _see_that_it_is_whole("resume")
+        if self.gate.parked_for_budget:
+            raise ApplicationError(str(self.gate.parked_reason), type="RunConflictError")
 
     @workflow.update
     def raise_budget(self, limits: NewLimits) -> ControlStatus:
@@ -142,6 +144,12 @@ class Controlled:
         _see_that_it_is_whole("raise the budget of")
         if Limits().but(limits) == Limits():
             raise ApplicationError("give a limit: usd, lm_calls, tokens or seconds", type="RunConflictError")
+        if limits.usd is not None and self.ledger.usage.cost_usd is None:
+            raise ApplicationError(
+                "what the run costs is not known, for it calls a model without a known price: "
+                "set limits of lm_calls, tokens or seconds instead",
+                type="RunConflictError",
+            )
         if limits.less(self.ledger.usage, seconds=self.gate.seconds).spent:
             raise ApplicationError(
                 f"a budget of {limits} is no more than the run took already: {taken(self.ledger.usage)}, "
@@ -186,7 +194,7 @@ class Controlled:
                 self.gate.park(held.reason)
         elif self.ledger.is_used_up:
             self.on_budget_reached(
-                f"budget reached: {self.ledger.limits} may be taken, and {taken(self.ledger.usage)} were; "
+                f"{BUDGET_REACHED}: {self.ledger.limits} may be taken, and {taken(self.ledger.usage)} were; "
                 "raise it with `dspex runs raise-budget`"
             )
 
@@ -274,7 +282,8 @@ def held_up(gate: Gate) -> str:
     if gate.is_open:
         return ""
     reason = f"**{gate.standing}** {gate.parked_reason or ''}".strip()
-    return f"{reason}\n\nGo on: `dspex runs resume {workflow.info().workflow_id}`"
+    word = "raise-budget" if gate.parked_for_budget else "resume"
+    return f"{reason}\n\nGo on: `dspex runs {word} {workflow.info().workflow_id}`"
 
 
 def in_background(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:

@@ -10,6 +10,7 @@ from rich.live import Live
 from dspex.cli._panel import Sight, panel
 from dspex.cli._shell import say
 from dspex.cli._words import duration, scored_in_words, usage_line
+from dspex.client import word_after
 from dspex_core.events import (
     BreakerChanged,
     BudgetSet,
@@ -105,14 +106,15 @@ class ProgressView:
 
     def _always(self, event: Event) -> str | None:  # noqa: PLR0911 - one return for each kind of event
         """What is said on a terminal, too."""
-        resume = f"dspex runs resume {self._run_id or 'ID'}"
+        run_id = self._run_id or "ID"
         match event:
             case RunHeldUp():
                 return event.reason
             case RunParked():
-                return f"parked: {event.reason}; the run keeps everything, and goes on with: {resume}"
+                words = f"dspex runs {word_after(event.reason)} {run_id}"
+                return f"parked: {event.reason}; the run keeps everything, and goes on with: {words}"
             case RunPaused():
-                return f"paused; the run goes on with: {resume}"
+                return f"paused; the run goes on with: dspex runs resume {run_id}"
             case RunResumed():
                 return "resumed"
             case BreakerChanged() if event.state == "open":

@@ -51,6 +51,7 @@ class Answers(ABC):
             RunConflictError: If no such call waits, it was rejected already, or the run has ended.
             RunError: If no worker is there to take the word.
         """
+        await self._require_program_run()
         await say_to(self, self._handle, "approve", workflows.Verdict(call_id=call_id, reason=reason))
 
     async def reject(self, call_id: str, *, reason: str = "") -> None:
@@ -58,7 +59,12 @@ class Answers(ABC):
 
         Said twice, this changes nothing. Raises as `approve` does.
         """
+        await self._require_program_run()
         await say_to(self, self._handle, "reject", workflows.Verdict(call_id=call_id, reason=reason))
+
+    async def _require_program_run(self) -> None:
+        if (there := await self.kind()) != workflows.PROGRAM_RUN:
+            raise RunConflictError(f"run {self.id} is a {there}, in which no call of a tool waits for a person")
 
     async def prediction(self) -> Prediction:
         """Wait for the answer of a run of a program; also while calls of tools wait for a person.

@@ -5,18 +5,23 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from temporalio.client import ScheduleHandle
-
 from dspex import settings
 from dspex._rooms import workflows
 from dspex.client._connection import Connection
 from dspex.client._evaluations import Evaluations
 from dspex.client._pollers import is_polled
 from dspex.client._run import Run
-from dspex.client._schedule import Scheduled, ScheduleSummary, schedules_of
+from dspex.client._schedule import Schedule, Scheduled, ScheduleSummary, schedules_of
 from dspex.client._starting import COMPILE_TYPES, Starting
 from dspex.client._status import RunSummary, summary_of
-from dspex.client._wanted import CompileOptions, WantedCompile, config_of, program_of
+from dspex.client._wanted import (
+    CompileOptions,
+    WantedCompile,
+    config_of,
+    program_of,
+    require_id,
+    require_known_inputs,
+)
 from dspex.devserver import Server, configured_server, connect_to, dev_server, running_dev_server
 from dspex.worker import DSPExPlugin, WorkerProcess, register_search_attributes
 from dspex_core.artifacts import store_dataset
@@ -139,7 +144,7 @@ class Client:
             InputError: If something given cannot be used; nothing was started then. A `RunConflictError` if a run of
                 that id has ended and is not to be resumed, or is under way and was given something else.
         """
-        given, teacher = CompileOptions(**options), as_program(teacher)
+        given, teacher = CompileOptions.given(options), as_program(teacher)
         rows = as_rows(trainset), as_rows(valset)
         wanted = WantedCompile(program_of(program), optimizer, *rows, lm, teacher, teacher_lm, given)
         run_id = given.id or f"{optimizer.name.replace('_', '-')}-{uuid.uuid4().hex[:8]}"
@@ -170,7 +175,7 @@ class Client:
         cron: str | None = None,
         every: timedelta | None = None,
         **options: Any,
-    ) -> ScheduleHandle:
+    ) -> Schedule:
         """Start a compile again and again, for instance every night; each is a run of its own.
 
             schedule = await client.schedule(triage, id="nightly", cron="0 2 * * *", optimizer=optimizer, ...)
@@ -195,16 +200,16 @@ class Client:
             RunConflictError: If there is a schedule of that name.
         """
         teacher, teacher_lm = as_program(options.pop("teacher", None)), options.pop("teacher_lm", None)
-        given = CompileOptions(**options)
+        given = CompileOptions.given(options, but={"id", "resume"})
         rows = as_rows(trainset), as_rows(valset)
         wanted = WantedCompile(program_of(program), optimizer, *rows, lm, teacher, teacher_lm, given)
         schedule = Scheduled(id=id, cron=cron, every=every, task_queue=self._task_queue)
         request = await wanted.request(self._plugin.store, searchable=await self._register())
-        return await schedule.create(self._connection.temporal, wanted, request)
+        return Schedule(await schedule.create(self._connection.temporal, wanted, request))
 
-    def get_schedule(self, id: str) -> ScheduleHandle:  # noqa: A002
+    def get_schedule(self, id: str) -> Schedule:  # noqa: A002
         """A schedule by its name: to trigger, pause, unpause, describe or delete it."""
-        return self._connection.temporal.get_schedule_handle(id)
+        return Schedule(self._connection.temporal.get_schedule_handle(id))
 
     async def list_schedules(self) -> list[ScheduleSummary]:
         """Schedules of compiles on this server."""
@@ -265,6 +270,8 @@ class Client:
         rows = as_rows(dataset)
         require_rows(rows, what="data set")
         require_inputs(rows, what="data set")
+        if id is not None:
+            require_id(id)
         request = workflows.EvaluationInput(
             program=ProgramOutline.of(program_of(program)),
             metric=metric_reference(metric),
@@ -316,8 +323,12 @@ class Client:
         Raises:
             InputError: If something given cannot be used.
         """
+        if id is not None:
+            require_id(id)
+        asked = program_of(program)
+        require_known_inputs(asked, inputs)
         request = workflows.ProgramRunInput(
-            program=ProgramOutline.of(program_of(program)),
+            program=ProgramOutline.of(asked),
             lm=config_of(lm),
             inputs=dict(inputs),
             searchable=await self._register(),

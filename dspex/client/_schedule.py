@@ -1,13 +1,14 @@
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from temporalio.client import (
     Client,
-    Schedule,
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
+    ScheduleDescription,
     ScheduleHandle,
     ScheduleIntervalSpec,
     ScheduleListActionStartWorkflow,
@@ -15,11 +16,15 @@ from temporalio.client import (
     SchedulePolicy,
     ScheduleSpec,
 )
+from temporalio.client import Schedule as TemporalSchedule
 from temporalio.service import RPCError, RPCStatusCode
 
+from dspex.client._patience import patiently, rpc_error
 from dspex.client._status import optimizer_name
 from dspex.client._wanted import WantedCompile
-from dspex_core.errors import ConfigurationError, RunConflictError, ServerUnavailableError
+from dspex_core.errors import ConfigurationError, RunConflictError, RunNotFoundError, ServerUnavailableError
+
+T = TypeVar("T")
 
 CATCH_UP = timedelta(hours=1)
 """A run that was due while the server was away is started up to this much later, and left out after that."""
@@ -35,6 +40,54 @@ class ScheduleSummary:
     optimizer: str
     paused: bool
     next: str | None
+
+
+class Schedule:
+    """Compiles that are started again and again: a Temporal Schedule, made by `Client.schedule`.
+
+        schedule = client.get_schedule("nightly")
+        await schedule.pause(note="until the new data is in")
+
+    Every method raises `RunNotFoundError` if there is no schedule of this name, and `ServerUnavailableError` if the
+    server does not answer.
+
+    Attributes:
+        id: Its name.
+    """
+
+    def __init__(self, handle: ScheduleHandle) -> None:
+        self._handle = handle
+        self.id = handle.id
+
+    async def trigger(self) -> None:
+        """Start a run now."""
+        await self._ask(self._handle.trigger)
+
+    async def pause(self, *, note: str | None = None) -> None:
+        """Start none until it is unpaused; the note says why."""
+        await self._ask(partial(self._handle.pause, note=note))
+
+    async def unpause(self, *, note: str | None = None) -> None:
+        """Start runs again."""
+        await self._ask(partial(self._handle.unpause, note=note))
+
+    async def delete(self) -> None:
+        """End it; its runs stay."""
+        await self._ask(self._handle.delete)
+
+    async def describe(self) -> ScheduleDescription:
+        """What Temporal knows of it: when it fires, and the runs that it started."""
+        return await self._ask(self._handle.describe)
+
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await patiently(ask)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise RunNotFoundError(
+                    f"there is no schedule {self.id!r} on this server; client.list_schedules() tells of those there are"
+                ) from None
+            raise rpc_error(error, self.id) from None
 
 
 @dataclass(frozen=True)
@@ -72,7 +125,8 @@ class Scheduled:
         )
         policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP)
         try:
-            return await temporal.create_schedule(self.id, Schedule(action=action, spec=self._spec(), policy=policy))
+            kept = TemporalSchedule(action=action, spec=self._spec(), policy=policy)
+            return await temporal.create_schedule(self.id, kept)
         except ScheduleAlreadyRunningError:
             raise RunConflictError(
                 f"there is a schedule {self.id!r}: choose another id, or delete it with "

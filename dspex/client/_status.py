@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 
 from dspex._rooms import workflows
-from dspex_core.budget import Limits
+from dspex_core.budget import BUDGET_REACHED, Limits
 from dspex_core.optimizers import OPTIMIZERS
 from dspex_core.progress import Progress
 from dspex_core.usage import Usage
@@ -105,6 +105,14 @@ def early_end_in_words(reason: str | None, *, scored: bool) -> str | None:
     if reason is None:
         return None
     return f"ended early: {reason}" + ("" if scored else ", before anything was scored")
+
+
+def word_after(reason: str) -> str:
+    """The command of `dspex runs` by which a run goes on that was parked for this reason.
+
+    print("dspex runs", word_after(status.parked_reason or ""), status.id)
+    """
+    return "raise-budget" if reason.startswith(BUDGET_REACHED) else "resume"
 
 
 def summary_of(execution: WorkflowExecution) -> RunSummary:

@@ -7,7 +7,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
 from dspex.client._patience import patiently, rpc_error
-from dspex.client._status import RunStatus
+from dspex.client._status import RunStatus, word_after
 from dspex.client._trouble import failure_of
 from dspex_core.errors import DSPExError, RunFailedError
 
@@ -35,7 +35,7 @@ async def result_unless_parked(
         if not ending.done():
             raise RunFailedError(
                 f"run {run_id} is parked: {looking.result()}; it is kept: cure that, and it goes on with "
-                f"`dspex runs resume {run_id}`"
+                f"`dspex runs {word_after(looking.result())} {run_id}`"
             )
         return ending.result()
     except WorkflowFailureError as error:

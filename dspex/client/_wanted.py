@@ -1,7 +1,7 @@
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self, cast
 
 from temporalio.common import Priority
 
@@ -10,10 +10,10 @@ from dspex._rooms import workflows
 from dspex.client._prices import require_prices
 from dspex_core.artifacts import ArtifactStore, store_dataset
 from dspex_core.budget import Budget
-from dspex_core.errors import ConfigurationError
+from dspex_core.errors import ConfigurationError, ProgramError, UnknownNameError
 from dspex_core.lm import LM
 from dspex_core.metrics import metric_reference
-from dspex_core.modules import Module, as_program, build_program
+from dspex_core.modules import Module, Pipeline, as_program, build_program
 from dspex_core.optimizers import OPTIMIZERS, Ensemble, KNNFewShot, Optimizer, require_program, require_rows
 from dspex_core.programs import ImportedProgram
 from dspex_core.record import Example
@@ -23,6 +23,8 @@ from dspex_core.seam import LMConfig
 
 PRIORITIES = range(1, 6)
 LONGEST_TENANT_BYTES = 64
+LONGEST_ID_BYTES = 900
+"""Temporal takes 1,000; evaluations of a run add theirs."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,27 @@ class CompileOptions:
     tenant: str | None = None
     folds: int | None = None
 
+    @classmethod
+    def given(cls, options: Mapping[str, Any], *, but: Collection[str] = ()) -> Self:
+        """The options that somebody wrote.
+
+        Args:
+            options: By name.
+            but: Those that have no meaning there.
+
+        Raises:
+            UnknownNameError: If there is no such option.
+            ConfigurationError: If a value cannot be.
+        """
+        known = {field.name for field in fields(cls)}.difference(but)
+        for name in options:
+            if name not in known:
+                raise UnknownNameError("option of a compile", name, known)
+        return cls(**options)
+
     def __post_init__(self) -> None:
+        if self.id is not None:
+            require_id(self.id)
         if self.priority is not None and self.priority not in PRIORITIES:
             raise ConfigurationError(f"a priority is 1 (first) to 5 (last), not {self.priority}")
         if self.tenant is not None and not 0 < len(self.tenant.encode()) <= LONGEST_TENANT_BYTES:
@@ -52,6 +74,41 @@ class CompileOptions:
     def temporal_priority(self) -> Priority:
         """Whose turn it is; children and activities of a run inherit it."""
         return Priority(priority_key=self.priority, fairness_key=self.tenant)
+
+
+def require_id(run_id: str) -> None:
+    """Refuse a run's id that could not be told from others, or stand in an address.
+
+    Raises:
+        ConfigurationError: Saying what an id may be.
+    """
+    if not isinstance(cast("Any", run_id), str) or not run_id.strip() or "/" in run_id:
+        raise ConfigurationError(
+            f"the id {run_id!r:.80} cannot be a run's: write a text without '/', which is for the evaluations of a run"
+        )
+    if len(run_id.encode()) > LONGEST_ID_BYTES:
+        raise ConfigurationError(f"the id {run_id[:40]!r}… is too long: {LONGEST_ID_BYTES} bytes at most")
+
+
+def require_known_inputs(program: Module, inputs: Mapping[str, Any]) -> None:
+    """Refuse inputs that a program cannot be run with, as far as that can be seen without running it.
+
+    Raises:
+        ProgramError: If one is missing or unknown; names it.
+    """
+    if not isinstance(cast("Any", inputs), Mapping):
+        raise ProgramError(f"inputs are to be a mapping of names to values, not {inputs!r:.80}")
+    names = program.input_names()
+    if names is None:
+        return
+    takes = f"{type(program).__name__} takes {', '.join(names)}"
+    unknown = [] if isinstance(program, Pipeline) else [name for name in inputs if name not in names]
+    for name, is_needed in names.items():
+        if is_needed and name not in inputs:
+            given = f", and {unknown[0]!r} is no input of it" if unknown else ""
+            raise ProgramError(f"input {name!r} is missing{given}; {takes}")
+    if unknown:
+        raise ProgramError(f"there is no input {unknown[0]!r}; {takes}")
 
 
 @dataclass(frozen=True)

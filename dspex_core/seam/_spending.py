@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from dspex_core.budget import Limits
+from dspex_core.budget import BUDGET_REACHED, Limits
 from dspex_core.errors import BudgetReachedError
 from dspex_core.usage import Usage
 
@@ -38,7 +38,7 @@ class Spending:
         with self._lock:
             in_flight = Usage(lm_calls=self._in_flight)
             if self.limits.less(self.usage + in_flight, seconds=self._clock() - self._began).spent:
-                raise BudgetReachedError(f"budget reached: {self.limits} may be taken; the call was not sent")
+                raise BudgetReachedError(f"{BUDGET_REACHED}: {self.limits} may be taken; the call was not sent")
             self._in_flight += 1
         try:
             yield

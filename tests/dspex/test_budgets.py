@@ -49,10 +49,12 @@ async def test_a_run_sends_no_call_beyond_its_budget_and_goes_on_when_it_is_rais
         await run.raise_budget(lm_calls=50)
     with pytest.raises(ConfigurationError, match="lm_calls"):
         await run.raise_budget(lm_calls=-5)
+    with pytest.raises(RunConflictError, match=r"budget reached: 50 LM calls .* `dspex runs raise-budget`"):
+        await run.resume()
     await run.raise_budget(lm_calls=60)
-    await until_status(run, "running")
-    parked = await until_status(run, "parked")
-    assert "60 LM calls" in parked.parked_reason
+    async with asyncio.timeout(90):
+        while "60 LM calls" not in ((await run.status()).parked_reason or ""):
+            await asyncio.sleep(0.05)
     assert model.stats().requests == 60
     await run.raise_budget(lm_calls=1_000)
     result = await run.result()
@@ -96,6 +98,12 @@ async def test_dollars_are_exceeded_by_the_calls_in_flight_at_most(platform, cli
 
 async def test_a_budget_in_dollars_needs_prices(platform, client, model):
     lm = LM("openai/fake", api_base=model.base_url)
+    given = {"optimizer": OPTIMIZER, "trainset": TRAIN, "valset": VAL, "lm": lm}
+    run = await client.compile(conformance_program(), id="unpriced", budget=Budget(lm_calls=50), **given)
+    await until_status(run, "parked")
+    with pytest.raises(RunConflictError, match="what the run costs is not known"):
+        await run.raise_budget(usd=5)
+    await run.cancel()
     with pytest.raises(ConfigurationError, match="the price of openai/fake is not known"):
         await client.compile(
             conformance_program(), optimizer=OPTIMIZER, trainset=TRAIN, valset=VAL, lm=lm, budget=Budget(usd=1)

@@ -187,9 +187,40 @@ async def test_a_users_own_program_runs_in_one_activity(platform, client):
     assert await activities_of(client, "users-own") == ["run_program"]
 
 
-async def test_wrong_inputs_of_a_program_run_fail_it_with_their_name(platform, client):
-    with pytest.raises(RunFailedError, match="there is no input 'txt'"):
-        await client.run_program(conformance_program(), inputs={"text": "a", "txt": "b"}, lm=platform.lm())
+@pytest.mark.parametrize(
+    ("program", "inputs", "said"),
+    [
+        (conformance_program(), {"text": "a", "txt": "b"}, "there is no input 'txt'; Predict takes text"),
+        (conformance_program(), {"txt": "b"}, "input 'text' is missing, and 'txt' is no input of it"),
+        ("shop_app:router", {}, "input 'text' is missing; Router takes text"),
+        (conformance_program() | Predict("topic -> team"), {}, "input 'text' is missing"),
+        (conformance_program(), None, "inputs are to be a mapping"),
+    ],
+)
+async def test_a_program_is_not_started_with_inputs_that_it_cannot_take(platform, client, program, inputs, said):
+    with pytest.raises(ProgramError, match=said):
+        await client.start_program(program, inputs=inputs, lm=platform.lm(), id="never-begun")
+    with pytest.raises(RunNotFoundError):
+        await client.get_run("never-begun").status()
+
+
+async def test_options_and_ids_that_cannot_be_are_refused_by_name(platform, client):
+    with pytest.raises(UnknownNameError, match="unknown option of a compile 'chunk_row': did you mean 'chunk_rows'"):
+        await compile_it(client, platform.lm(), chunk_row=4)
+    for wrong in ("", " ", "a/b", "x" * 1000, 7):
+        with pytest.raises(ConfigurationError, match="the id "):
+            await compile_it(client, platform.lm(), id=wrong)
+        with pytest.raises(ConfigurationError, match="the id "):
+            await client.evaluate(conformance_program(), VAL, metric="exact_match", lm=platform.lm(), id=wrong)
+        with pytest.raises(ConfigurationError, match="the id "):
+            await client.run_program(conformance_program(), inputs={"text": "a"}, lm=platform.lm(), id=wrong)
+
+
+async def test_nobody_decides_on_a_tool_call_in_a_compile(platform, client):
+    run = await compile_it(client, platform.lm())
+    with pytest.raises(RunConflictError, match="is a LabeledFewShot, in which no call of a tool waits for a person"):
+        await run.approve("send_mail-1")
+    await run.result()
 
 
 async def test_a_durable_evaluation_scores_as_one_in_this_process_does(platform, client):

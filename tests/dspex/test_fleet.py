@@ -208,11 +208,11 @@ async def test_two_workers_share_the_chunks_of_one_evaluation(fleet, platform):
             while len((await service.describe_task_queue(queue)).pollers) < 2:
                 await asyncio.sleep(0.05)
             await client.evaluate(
-                conformance_program(), conformance_rows(480), metric="exact_match", lm=lm, id=f"{fleet.queue}/shared"
+                conformance_program(), conformance_rows(480), metric="exact_match", lm=lm, id=f"{fleet.queue}-shared"
             )
         started = [
             event.activity_task_started_event_attributes.identity
-            for event in await events_of(client, f"{fleet.queue}/shared")
+            for event in await events_of(client, f"{fleet.queue}-shared")
             if event.HasField("activity_task_started_event_attributes")
         ]
     shares = Counter(started)

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from dspex_core.errors import ConfigurationError, DatasetError, RunConflictError
+from dspex_core.errors import ConfigurationError, DatasetError, RunConflictError, RunNotFoundError, UnknownNameError
 from dspex_core.optimizers import LabeledFewShot
 from dspex_core.testing import conformance_program, conformance_rows
 
@@ -83,6 +83,18 @@ async def test_an_id_that_is_taken_is_refused_and_the_schedule_stays(platform, c
 async def test_a_schedule_that_cannot_be_is_refused(platform, client, given, said):
     with pytest.raises(ConfigurationError, match=said):
         await nightly(client, platform, **{"id": "bad", **given})
+
+
+async def test_a_run_of_a_schedule_is_never_resumed_and_an_unknown_option_is_named(platform, client):
+    with pytest.raises(UnknownNameError, match="unknown option of a compile 'resume'"):
+        await nightly(client, platform, id="resuming", resume=True)
+
+
+async def test_a_schedule_that_is_not_there_is_said_to_be_unknown(client):
+    schedule = client.get_schedule("no-such-schedule")
+    for ask in (schedule.trigger, schedule.pause, schedule.unpause, schedule.describe, schedule.delete):
+        with pytest.raises(RunNotFoundError, match="there is no schedule 'no-such-schedule'"):
+            await ask()
 
 
 async def test_data_is_checked_when_the_schedule_is_made_and_not_at_night(platform, client):

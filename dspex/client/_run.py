@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from dspex.client._looks import Looks, beside
 from dspex.client._patience import patiently, rpc_error
 from dspex.client._starting import COMPILE_TYPES
 from dspex.client._status import UNDER_WAY, RunStatus, early_end_in_words, optimizer_of, searchable_status
-from dspex.client._trouble import failure_of, trouble_below, trouble_of
+from dspex.client._trouble import failure_of, how_it_ended, trouble_below, trouble_of
 from dspex.client._words import end_at_once, say_to
 from dspex.devserver import web_ui_link
 from dspex_core.artifacts import DatasetReader
@@ -276,6 +277,11 @@ class Run(Answers):
     async def _with_progress(self, known: RunStatus) -> RunStatus:
         if known.status == "failed":
             return known.model_copy(update={"failure": await self._failure()})
+        if known.status == "cancelled":
+            try:
+                known = known.model_copy(update={"note": await patiently(partial(how_it_ended, self._handle))})
+            except RPCError as error:
+                raise rpc_error(error, self.id) from None
         if not known.is_compile:
             return await self._with_control(known)
         if known.status == "queued":

@@ -1,9 +1,10 @@
 from contextlib import suppress
+from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
-from temporalio.client import Client, WorkflowExecutionDescription
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowHandle, WorkflowHistoryEventFilterType
 from temporalio.exceptions import ApplicationError, CancelledError, FailureError, TerminatedError
 from temporalio.service import RPCError
 
@@ -51,6 +52,20 @@ async def _failed_task(temporal: Client, description: WorkflowExecutionDescripti
             failure = event.workflow_task_failed_event_attributes.failure
             return innermost_text(await description.data_converter.decode_failure(failure))
     return None
+
+
+async def how_it_ended(handle: WorkflowHandle[Any, Any]) -> str:
+    """How a run ended that was not let finish, as Temporal knows.
+
+    Raises:
+        RPCError: As the server says.
+    """
+    said = "cancelled at once"
+    async for event in handle.fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT):
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED:
+            ended = event.workflow_execution_terminated_event_attributes
+            said = f"terminated{f' by {ended.identity}' if ended.identity else ''}: {ended.reason or 'no reason given'}"
+    return f"{said}; calls of rows that were under way are not in its usage"
 
 
 def innermost_text(failure: BaseException) -> str:

@@ -142,7 +142,19 @@ async def test_a_hard_cancellation_ends_a_run_at_once_and_without_a_result(platf
     await run.cancel(hard=True)
     with pytest.raises(RunFailedError, match="was cancelled"):
         await run.result()
-    assert (await run.status()).status == "cancelled"
+    status = await run.status()
+    assert status.status == "cancelled"
+    assert status.note == "cancelled at once; calls of rows that were under way are not in its usage"
+
+
+async def test_a_run_that_somebody_terminated_says_who_and_why(platform, client, slow_model):
+    run = await compiled(client, slow_model, "terminated")
+    await slow_model.until_requests(1)
+    await client._connection.temporal.get_workflow_handle(run.id).terminate(reason="the model was the wrong one")
+    status = await run.status()
+    assert status.status == "cancelled"
+    assert "terminated by " in status.note
+    assert ": the model was the wrong one; calls of rows" in status.note
 
 
 async def test_a_word_that_no_worker_takes_is_an_error_that_says_what_to_do(

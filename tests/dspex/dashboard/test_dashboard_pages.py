@@ -234,19 +234,27 @@ async def test_a_run_is_started_from_a_file(client, shared_platform, open_page, 
     assert len((await client.get_run(name).output()).scored_rows) == 5
 
 
+async def require_usable(page):
+    """Nothing that axe-core calls serious, and nothing beside the page."""
+    found = await Axe().run(page)
+    serious = [each for each in found.response["violations"] if each["impact"] in {"serious", "critical"}]
+    assert serious == [], found.generate_report()
+    beside = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert beside <= 0, f"{page.url} is {beside} px too wide"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_pages_have_no_serious_barrier(client, shared_platform, open_page, scheme):
-    run = await start(client, shared_platform.lm(), name="barrier")
+@pytest.mark.parametrize("width", [1280, 360], ids=["desktop", "phone"])
+async def test_pages_have_no_serious_barrier_and_fit_their_screen(client, shared_platform, open_page, scheme, width):
+    run = await start(client, shared_platform.lm(), name="barrier-in-a-run-that-has-a-long-name-without-any-blanks")
     await run.result()
     of_run = (f"/runs/{run.id}", f"/candidates/{run.id}/1", f"/rows/{run.id}/1/0")
-    page = await open_page("/", color_scheme=scheme)
+    page = await open_page("/", color_scheme=scheme, viewport={"width": width, "height": 800})
     for path in ("/", *of_run, f"/compare?first={run.id}&second={run.id}", "/start"):
         await page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + path)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         await expect(page.locator("td:visible, input:visible, pre:visible").first).to_be_visible()
-        found = await Axe().run(page)
-        serious = [each for each in found.response["violations"] if each["impact"] in {"serious", "critical"}]
-        assert serious == [], found.generate_report()
+        await require_usable(page)
 
 
 async def test_everything_is_reached_by_keyboard_alone(client, shared_platform, open_page):
@@ -282,10 +290,11 @@ async def test_a_call_that_waits_for_a_person_is_found_and_decided_on_by_button(
             lm = LM("openai/fake", api_base=model.base_url, cache=False)
             program = ReAct("question -> answer", [desk.pay])
             run = await asker.start_program(program, inputs={"question": desk.QUESTION}, lm=lm)
-            page = await open_page()
+            page = await open_page(viewport={"width": 360, "height": 800})
             await page.get_by_role("link", name=run.id).click()
             first = page.get_by_role("article", name="Call pay-1")
             await expect(first).to_contain_text("40")
+            await require_usable(page)
             await first.get_by_role("button", name="Approve").click()
             second = page.get_by_role("article", name="Call pay-2")
             await expect(second.get_by_text(HOSTILE)).to_be_visible()

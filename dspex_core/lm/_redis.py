@@ -11,8 +11,9 @@ from dspex_core.redaction import keep_secret, redacted
 
 _PREFIX = "dspex:answer:"
 _PAGE = 500
-_TIMEOUT_SECONDS = 5.0
-_AWAY_SECONDS = 10.0
+_TIMEOUT_SECONDS = 2.0
+_AWAY_SECONDS, _LONGEST_AWAY_SECONDS = 10.0, 300.0
+"""How long a server that failed is left alone: twice as long each time, for one that hangs costs its timeout again."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class RedisStore:
             raise ConfigurationError(f"DSPEX_CACHE is no address of a Redis server: {redacted(str(error))}") from None
         self._errors = (redis.RedisError, OSError)
         self._away_until = 0.0
+        self._away_seconds = _AWAY_SECONDS
         self._warned: set[str] = set()
         self._reading: Batches[str, object] = Batches(self._read)
         self._writing: Batches[Mapping[str, str], None] = Batches(self._write)
@@ -133,10 +135,11 @@ class RedisStore:
     def _read(self, batch: list[str]) -> list[object]:
         try:
             values: Any = self._client.mget([_PREFIX + key for key in batch])
-            return list(values)
         except self._errors as error:
             self._fail(error)
             return [None] * len(batch)
+        self._away_seconds = _AWAY_SECONDS
+        return list(values)
 
     def _write(self, batch: list[Mapping[str, str]]) -> list[None]:
         try:
@@ -161,7 +164,8 @@ class RedisStore:
 
     def _fail(self, error: Exception) -> None:
         # Not asked again at once: every call would wait for a server that is down.
-        self._away_until = time.monotonic() + _AWAY_SECONDS
+        self._away_until = time.monotonic() + self._away_seconds
+        self._away_seconds = min(2 * self._away_seconds, _LONGEST_AWAY_SECONDS)
         self.warn(error)
 
 

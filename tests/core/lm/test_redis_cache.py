@@ -1,5 +1,6 @@
 import asyncio
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -8,7 +9,7 @@ import pytest
 from model_servers import lm_of
 
 from dspex_core.errors import ConfigurationError
-from dspex_core.lm import ResponseCache
+from dspex_core.lm import ResponseCache, _redis
 from dspex_core.lm._redis import RedisStore
 from dspex_core.seam import LMRequest, Message
 
@@ -45,6 +46,9 @@ class RedisServer:
                     return
             time.sleep(0.02)
         raise AssertionError("redis-server does not listen")
+
+    def hang(self):
+        self._process.send_signal(signal.SIGSTOP)
 
     def stop(self):
         self._process.kill()
@@ -90,6 +94,21 @@ async def test_a_redis_that_goes_away_costs_its_answers_and_nothing_else(provide
     assert caplog.text.count("cannot be used") == 1
     assert PASSWORD not in caplog.text
     server.start()
+
+
+async def test_a_redis_that_hangs_is_waited_for_once_and_then_left_alone_for_longer_and_longer(
+    provider, server, caplog, monkeypatch
+):
+    asked, moment, read = [], [0.0], RedisStore._read
+    monkeypatch.setattr(RedisStore, "_read", lambda store, batch: asked.append(moment[0]) or read(store, batch))
+    monkeypatch.setattr(_redis.time, "monotonic", lambda: moment[0])
+    lm = lm_of(provider)
+    await lm.generate(request())
+    server.hang()
+    for moment[0] in (1.0, 2.0, 10.0, 12.0, 20.0, 31.0, 33.0):
+        assert (await lm.generate(request())).usage.lm_calls == 1
+    assert asked == [0.0, 1.0, 12.0, 33.0]
+    assert caplog.text.count("cannot be used") == 1
 
 
 async def test_values_of_others_in_the_same_redis_are_left_alone(provider, server, tmp_path):

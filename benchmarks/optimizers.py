@@ -46,6 +46,9 @@ def measure(bench: Bench) -> Iterator[Measure]:
     seconds = _each(ours, "seconds"), _each(dspy, "seconds")
     yield Measure(ROW, "MIPROv2: wall time", "s", "lower", *seconds, summary="mean")
     yield _under_faults(bench, data[0], seconds[0][0], seconds[1][0])
+    for name, title in (("bootstrap_few_shot", "BootstrapFewShot"), (_MIPRO, "MIPROv2")):
+        ours, dspy = _side_by_side(bench, name, data, steps=2)
+        yield from _found(f"a dspy.Module of two predictors, {title}", ours, dspy)
 
 
 def _written(bench: Bench, seed: int) -> str:
@@ -65,13 +68,13 @@ def _written(bench: Bench, seed: int) -> str:
     return str(path)
 
 
-def _side_by_side(bench: Bench, name: str, data: list[str]) -> tuple[list[Result], list[Result]]:
+def _side_by_side(bench: Bench, name: str, data: list[str], *, steps: int = 1) -> tuple[list[Result], list[Result]]:
     """Runs of which the time is of no interest: as many at once as there are cores."""
     parts = ["train", None if name == "bootstrap_few_shot" else "val", "test"]
 
     def run(side: _Side, seed: int) -> Result:
         with FakeProviderProcess() as provider:
-            return side("optimize", **_given(name, 0, data[seed], provider) | {"parts": parts})
+            return side("optimize", **_given(name, 0, data[seed], provider) | {"parts": parts, "steps": steps})
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ours = [pool.submit(run, bench.ours, seed) for seed in _SEEDS]
@@ -106,6 +109,7 @@ def _given(name: str, seed: int, data: str, provider: FakeProviderProcess) -> di
         "parts": ["train", "val", "test"],
         "api_base": provider.base_url,
         "in_flight": _IN_FLIGHT,
+        "steps": 1,
     }
 
 

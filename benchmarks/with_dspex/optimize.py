@@ -2,20 +2,17 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any, cast
 
 from benchmarks._child import given, report, requests_made
 from benchmarks.with_dspex._triage import MODEL
-from dspex_core import LM, Evaluate, Example, Predict, using
+from dspex_core import LM, Evaluate, Example, Module, Predict, using
+from dspex_core.modules import as_program
 from dspex_core.optimizers import optimizer_named
 from dspex_core.signature import FieldSpec, SignatureSpec
 
 
-async def main() -> None:
-    options = given()
-    data = json.loads(Path(options["data"]).read_text())
-    train, val, test = (
-        [Example(row).with_inputs(data["input"]) for row in data.get(part, ())] for part in options["parts"]
-    )
+def _one_step(data: dict[str, Any]) -> Module:
     signature = SignatureSpec(
         name="Classify",
         instructions=data["instructions"],
@@ -24,7 +21,23 @@ async def main() -> None:
             FieldSpec(name=data["output"], role="output", type=f"Literal{data['labels']!r}"),
         ),
     )
-    program = Predict(signature.build())
+    return Predict(signature.build())
+
+
+def _two_steps(data: dict[str, Any]) -> Module:
+    """A program that is written with DSPy, as it is."""
+    from benchmarks.with_dspy._two_steps import TwoSteps  # noqa: PLC0415 - DSPy takes half a second to import
+
+    return as_program(cast("Any", TwoSteps)(data))
+
+
+async def main() -> None:
+    options = given()
+    data = json.loads(Path(options["data"]).read_text())
+    train, val, test = (
+        [Example(row).with_inputs(data["input"]) for row in data.get(part, ())] for part in options["parts"]
+    )
+    program = _two_steps(data) if options["steps"] == 2 else _one_step(data)
     optimizer = optimizer_named(options["optimizer"]).from_options(
         {"metric": "exact_match", "seed": options["seed"], **options.get("options", {})}
     )

@@ -11,6 +11,7 @@ import dspy
 
 from benchmarks._child import given, report, requests_made
 from benchmarks.with_dspy._triage import MODEL
+from benchmarks.with_dspy._two_steps import TwoSteps
 
 
 def optimized(options: dict[str, Any], program: Any, metric: Any, train: list[Any], val: list[Any]) -> Any:
@@ -34,7 +35,8 @@ def main() -> None:
         data["input"]: (str, dspy.InputField()),
         data["output"]: (Literal[tuple(data["labels"])], dspy.OutputField()),
     }
-    program = dspy.Predict(dspy.Signature(fields, data["instructions"]))
+    one_step = dspy.Predict(dspy.Signature(fields, data["instructions"]))
+    program = TwoSteps(data) if options["steps"] == 2 else one_step
 
     def exact_match(example: Any, prediction: Any, trace: Any = None) -> bool:  # noqa: ARG001 - DSPy passes it
         return example[data["output"]] == prediction[data["output"]]

@@ -3,7 +3,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from dspex_core.budget import Limits
 from dspex_core.errors import (
@@ -17,6 +17,7 @@ from dspex_core.errors import (
     LMAuthenticationError,
     LMError,
     LMQuotaError,
+    LMUnavailableError,
     MetricError,
     RetrievalError,
     TrustError,
@@ -101,7 +102,10 @@ def _failure(error: DSPExError, *, tries: int, spent: Usage, is_long: bool) -> A
     if is_unfit:
         asked = SECONDS_UNTIL_ANOTHER_WORKER
     delay = timedelta(seconds=asked) if asked else _wait(tries)
-    return ApplicationError(said, type=name, non_retryable=not waits, next_retry_delay=delay)
+    # That a model is left alone is told when that begins; hundreds of activities that then wait need not say so again.
+    is_told = waits and isinstance(error, LMUnavailableError)
+    category = ApplicationErrorCategory.BENIGN if is_told else ApplicationErrorCategory.UNSPECIFIED
+    return ApplicationError(said, type=name, non_retryable=not waits, next_retry_delay=delay, category=category)
 
 
 def _wait(tries: int) -> timedelta:

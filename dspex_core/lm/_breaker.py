@@ -48,13 +48,14 @@ class Breaker:
         self._turn("half_open")
         return True
 
-    def answered(self) -> None:
-        """The provider answered, be it with a refusal: it works."""
-        self._failures = 0
-        if self.state != "closed":
+    def answered(self, *, probe: bool) -> None:
+        """The provider answered, be it with a refusal: it works. What it was asked before it broke says nothing."""
+        if probe:
             self._probing = False
             self._pause = FIRST_PAUSE_SECONDS
             self._turn("closed")
+        if self.state == "closed":
+            self._failures = 0
 
     def failed(self, now: float, reason: str, *, probe: bool) -> None:
         """A call failed by the provider's fault. Calls that were under way when it opened change nothing."""

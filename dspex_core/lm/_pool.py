@@ -200,7 +200,7 @@ class Pool:
             if error is None or (isinstance(error, LMError) and not isinstance(error, LMUnreachableError)):
                 self.has_been_heard = True
             if error is None:
-                self._breaker.answered()
+                self._breaker.answered(probe=turn.probe)
                 self._refusals_in_a_row = 0
                 self._limit.answered(turn.round, saturated=saturated)
                 if self._tokens is not None and turn.used_tokens is not None:
@@ -223,7 +223,7 @@ class Pool:
         if isinstance(error, _BROKEN):
             self._breaker.failed(now, str(error), probe=turn.probe)
         elif isinstance(error, _ALIVE):
-            self._breaker.answered()
+            self._breaker.answered(probe=turn.probe)
         else:
             self._breaker.abandoned(probe=turn.probe)
 

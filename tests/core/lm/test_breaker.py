@@ -24,7 +24,7 @@ def test_an_answer_between_failures_keeps_it_closed():
     breaker = Breaker()
     for _ in range(FAILURES * 3):
         breaker.failed(0.0, "down", probe=False)
-        breaker.answered()
+        breaker.answered(probe=False)
     assert breaker.state == "closed"
 
 
@@ -39,7 +39,7 @@ def test_after_the_pause_one_call_is_the_probe_and_no_other_is_sent():
 def test_a_probe_that_is_answered_closes_it():
     breaker = opened()
     breaker.sends(1.0)
-    breaker.answered()
+    breaker.answered(probe=True)
     assert (breaker.state, breaker.wait(1.0)) == ("closed", 0.0)
     assert not breaker.sends(1.0)
 
@@ -67,14 +67,23 @@ def test_late_failures_of_calls_sent_before_it_opened_change_nothing():
     assert (breaker.tries_again_at, breaker.reason) == (1.0, "down")
 
 
+def test_late_answers_to_calls_sent_before_it_opened_change_nothing():
+    breaker = opened()
+    breaker.answered(probe=False)
+    assert (breaker.state, breaker.wait(0.5)) == ("open", 0.5)
+    breaker.sends(1.0)
+    breaker.answered(probe=False)
+    assert (breaker.state, breaker.wait(1.0)) == ("half_open", None)
+
+
 def test_every_change_is_told_once():
     told = []
     breaker = opened(on_change=lambda *change: told.append(change))
     breaker.sends(1.0)
     breaker.failed(1.0, "still down", probe=True)
     breaker.sends(3.0)
-    breaker.answered()
-    breaker.answered()
+    breaker.answered(probe=True)
+    breaker.answered(probe=False)
     assert told == [
         ("open", 1.0, "down"),
         ("half_open", 0.0, ""),
@@ -93,7 +102,7 @@ def test_there_is_never_more_than_one_probe(actions):
         elif action == "send" and breaker.wait(now) == 0.0 and breaker.state != "closed":
             probes += breaker.sends(now)
         elif probes and action == "answer":
-            breaker.answered()
+            breaker.answered(probe=True)
             probes -= 1
         elif probes and action == "fail":
             breaker.failed(now, "down", probe=True)

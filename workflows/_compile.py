@@ -202,7 +202,7 @@ def _defects_of(kind: type[Optimizer]) -> Generator[None]:
         raise ProgramError(f"{kind.__name__}.search failed with {describe(error)}") from None
 
 
-def _workflow_of(name: str) -> type[CompileRun]:
+def _workflow_of(name: str, *, sandboxed: bool = True) -> type[CompileRun]:
     """A workflow type of the optimizer's own, so that Temporal's Web UI names what runs."""
 
     def init(self: CompileRun, input: CompileInput) -> None:  # noqa: A002
@@ -221,12 +221,13 @@ def _workflow_of(name: str) -> type[CompileRun]:
         method.__qualname__ = f"{name}.{method.__name__}"
         del method.__annotations__["self"]  # Temporal takes an annotated one for an argument
     members = {"__init__": workflow.init(init), "run": workflow.run(run), "status": workflow.query(status)}
-    return workflow.defn(name=name)(type(name, (CompileRun,), {"__module__": __name__, **members}))
+    return workflow.defn(name=name, sandboxed=sandboxed)(type(name, (CompileRun,), {"__module__": __name__, **members}))
 
 
 COMPILE_WORKFLOWS: dict[str, type[CompileRun]] = {
     **{name: _workflow_of(found.__name__) for name, found in OPTIMIZERS.items()},
-    OWN_OPTIMIZER: _workflow_of(OWN_OPTIMIZER),
+    # Outside the sandbox, in which much of what users import, NumPy for one, does not bear to be imported.
+    OWN_OPTIMIZER: _workflow_of(OWN_OPTIMIZER, sandboxed=False),
 }
 """Compile workflows by the optimizer's registered name; users' own have one in common."""
 

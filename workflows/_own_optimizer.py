@@ -34,12 +34,11 @@ async def own_optimizer(code: CodeReference, runtime: WorkflowRuntime) -> type[O
         ConfigurationError: If what is there is no optimizer.
     """
     await runtime.check_code(code)
-    with workflow.unsafe.imports_passed_through():
-        try:
-            given = cast("Mapping[str, Any]", workflow.extern_functions())  # pyright: ignore[reportUnknownMemberType]
-            found = given[IMPORT_TRUSTED](code, what="optimizer")
-        except DSPExError as error:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from None  # not of ours, which fail a run
+    given = cast("Mapping[str, Any]", workflow.extern_functions())  # pyright: ignore[reportUnknownMemberType]
+    try:
+        found = given[IMPORT_TRUSTED](code, what="optimizer")
+    except DSPExError as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None  # not of ours, which fail a run
     if isinstance(found, type) and issubclass(found, Optimizer):
         return found
     raise ConfigurationError(f"{code.path} is no optimizer, but {found!r:.80}: name a class that extends Optimizer")

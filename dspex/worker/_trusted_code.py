@@ -22,7 +22,7 @@ class TrustedCode(Interceptor):
         self,
         input: WorkflowInterceptorClassInput,  # noqa: A002 - Temporal's word for it
     ) -> type[WorkflowInboundInterceptor] | None:
-        """Nothing is intercepted; the sandbox is given the function."""
+        """Nothing is intercepted; workflows are given the function."""
         found = cast("dict[str, Any]", input.unsafe_extern_functions)  # pyright: ignore[reportUnknownMemberType]
         found[workflows.IMPORT_TRUSTED] = partial(import_code, trust=self._trust)
         return None

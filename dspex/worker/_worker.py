@@ -3,6 +3,7 @@ import signal
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 from temporalio.worker import Worker
 
@@ -17,6 +18,7 @@ GRACE_SECONDS = 20.0
 """How long a worker that was told to stop lets its activities finish."""
 
 STICKY_SECONDS = 3.0
+DEADLOCK_SECONDS = 30.0
 
 
 async def run_worker(
@@ -60,6 +62,7 @@ async def run_worker(
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_SECONDS),
         graceful_shutdown_timeout=timedelta(seconds=GRACE_SECONDS),
     )
+    _bear_slow_tasks(worker)
     stop = _stop_on_signals(say)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         if runtime is not None:
@@ -73,6 +76,18 @@ async def run_worker(
         await worker.shutdown()
         await running
     say("worker stopped")
+
+
+def _bear_slow_tasks(worker: Worker) -> None:
+    """Let a workflow's task take longer than the SDK's two seconds, for which it has no option.
+
+    What it takes for a deadlock is a busy machine, or a large module that a user's optimizer imports. It interrupts the
+    task wherever that is, and of a workflow that was interrupted in the wrong moment that worker takes no further task
+    ("Eviction processed, but 1 tasks remain").
+    """
+    runs_workflows: Any = worker._workflow_worker  # noqa: SLF001
+    if runs_workflows is not None:
+        runs_workflows._deadlock_timeout_seconds = DEADLOCK_SECONDS  # noqa: SLF001
 
 
 def _part(options: WorkerOptions) -> str:

@@ -92,6 +92,15 @@ async def test_where_no_worker_trusts_its_package_the_run_waits_for_one_that_doe
     assert result.score > result.baseline_score
 
 
+async def test_it_may_think_for_some_seconds(platform, client):
+    run = await client.compile(
+        conformance_program(), optimizer=shop_app().Slow(metric="exact_match", draws=1), lm=platform.lm(), **DATA
+    )
+    assert (await run.result()).score > 0
+    history = await client._connection.temporal.get_workflow_handle(run.id).fetch_history()
+    assert not [event for event in history.events if event.HasField("workflow_task_failed_event_attributes")]
+
+
 async def test_a_defect_of_its_own_fails_the_run_and_says_so(platform, client):
     run = await client.compile(
         conformance_program(), optimizer=shop_app().Mistaken(metric="exact_match"), lm=platform.lm(), **DATA

@@ -1,8 +1,11 @@
 """A user's own module: a program, metrics and an optimizer, as a worker would import them."""
 
 import random
+import time
 from pathlib import Path
 from typing import ClassVar
+
+import numpy as np
 
 from dspex_core import KNN, Module, Predict
 from dspex_core.optimizers import Optimizer, Proposal
@@ -106,6 +109,14 @@ class ShuffledLabels(Optimizer):
             proposals.append(Proposal(state, f"draw {draw}", parent=0))
         candidates = await search.evaluate_all(proposals, phase="scoring draws")
         return max(candidates, key=lambda candidate: candidate.score).state
+
+
+class Slow(ShuffledLabels):
+    """Thinks for longer than the SDK lets a workflow think by itself, and draws with what no sandbox can import."""
+
+    async def search(self, search):
+        time.sleep(2.0 + np.random.default_rng(self.seed).uniform(0.5, 1.0))
+        return await super().search(search)
 
 
 class Mistaken(Optimizer):

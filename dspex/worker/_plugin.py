@@ -117,6 +117,7 @@ class DSPExPlugin(SimplePlugin):
         """Add workflows and activities, in place of those that a plugin on the client has added, and our payloads."""
         given = cast("dict[str, Any]", config)
         config["activities"] = [other for other in given.get("activities", ()) if _name_of(other) not in self._names]
+        config["interceptors"] = [other for other in given.get("interceptors", ()) if type(other) is not TrustedCode]
         config["workflows"] = [other for other in given.get("workflows", ()) if other not in workflows.WORKFLOWS]
         if "client" in config:
             options = config["client"].config()

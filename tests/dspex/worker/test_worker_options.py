@@ -1,4 +1,5 @@
 import pytest
+from temporalio.client import Client
 from typer.testing import CliRunner
 
 from dspex import DSPExPlugin
@@ -66,8 +67,9 @@ def test_a_worker_process_is_started_with_the_same_options():
     assert all(part in CliRunner().invoke(app, ["worker", "--help"]).output for part in options.arguments()[::2])
 
 
-def test_a_role_leaves_out_what_others_do(tmp_path):
+async def test_a_role_leaves_out_what_others_do(tmp_path):
+    client = await Client.connect("127.0.0.1:1", lazy=True)
     parts = {role: DSPExPlugin(artifacts=tmp_path.as_uri(), role=role) for role in ("all", "workflow", "eval")}
-    given = {role: plugin.configure_worker({}) for role, plugin in parts.items()}
+    given = {role: plugin.configure_worker({"client": client}) for role, plugin in parts.items()}
     assert [bool(given[role]["workflows"]) for role in parts] == [True, True, False]
     assert [bool(given[role]["activities"]) for role in parts] == [True, False, True]

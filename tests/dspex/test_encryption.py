@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from real_parts import own_namespace
+from real_parts import USER_CODE, own_namespace
 
 from dspex import Client
 from dspex_core import LM, Example, Predict
@@ -91,15 +91,17 @@ async def test_neither_server_nor_store_holds_a_row_a_prompt_or_a_summary(encryp
     assert [path for path in (*state, *artifacts) if SECRET.encode() in path.read_bytes()] == []
 
 
-async def test_reasons_of_failures_are_encrypted_too_and_read_by_who_has_the_key(encrypted):
+async def test_reasons_of_failures_are_encrypted_too_and_read_by_who_has_the_key(encrypted, monkeypatch):
+    monkeypatch.syspath_prepend(USER_CODE)
+    bug = "a bug in the user's metric"
     with encrypted.worker():
         async with await Client.connect() as client:
-            bad = Predict("text, missing_input -> topic")
-            with pytest.raises(RunFailedError, match="missing_input"):
-                await client.run_program(bad, inputs={"text": SECRET}, lm=encrypted.lm(), id="sealed-failing")
-            assert b"missing_input" not in await raw_history(client, "sealed-failing")
+            given = {"metric": "shop_app:broken", "lm": encrypted.lm(), "id": "sealed-failing"}
+            with pytest.raises(RunFailedError, match=bug):
+                await client.evaluate(conformance_program(), conformance_rows(4), **given)
+            assert bug.encode() not in await raw_history(client, "sealed-failing")
             status = await client.get_run("sealed-failing").status()
-            assert "missing_input" in status.failure
+            assert bug in status.failure
     with keys(encrypted, ""):
         async with await Client.connect() as client:
             status = await client.get_run("sealed-failing").status()

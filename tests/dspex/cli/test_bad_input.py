@@ -38,7 +38,7 @@ CASES = {
     "an unknown option": ((*GOOD, "--set", "max_round=2"), {}, ["'max_round'", "did you mean 'max_rounds'"]),
     "an option of a wrong type": ((*GOOD, "--set", "max_rounds=many"), {}, ["max_rounds"]),
     "an optimizer for Python alone": ((*GOOD, "--optimizer", "knn_few_shot"), {}, ["in Python, await KNNFewShot(3"]),
-    "an optimizer of one's own": ((*GOOD, "--optimizer", "my_app:Mine"), {}, ["my_app:Mine", "docs/optimizers.md"]),
+    "an optimizer of one's own": ((*GOOD, "--optimizer", "my_app:Mine"), {}, ["my_app:Mine", "cannot be imported"]),
     "a command that is none": (("compiel",), {}, ["'compiel'", "--help"]),
     "a command without its argument": (("runs", "show"), {}, ["'ID'", "runs show --help"]),
     "a number that is none": ((*GOOD, "--seed", "many"), {}, ["'--seed'", "compile --help"]),
